@@ -1,0 +1,6 @@
+//go:build !invariants
+
+package invariants
+
+// Enabled tells whether the self-checks are compiled in.
+const Enabled = false
