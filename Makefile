@@ -1,0 +1,18 @@
+# Every target runs steps of .ci/run, which holds the commands themselves.
+
+.PHONY: usage test race fuzz lint bench example ci
+
+usage:
+	@echo 'make test     all tests'
+	@echo 'make race     the concurrent packages under the race detector'
+	@echo 'make fuzz     every fuzz function for FUZZTIME each (default 5s)'
+	@echo 'make lint     gofmt, go vet on several platforms, staticcheck'
+	@echo 'make bench    all benchmarks, once'
+	@echo 'make example  a light client on a real network of loopback servers'
+	@echo 'make ci       what the CI runs, all of it'
+
+test race fuzz lint bench example:
+	@.ci/run $@
+
+ci:
+	@.ci/run
