@@ -1,0 +1,284 @@
+package nodestate
+
+import (
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/ethereum/go-ethereum/rlp"
+)
+
+// Field is a typed value that nodes may have. Make it with [NewField] or
+// [NewPersistentField]. It is a small handle, free to copy.
+type Field[T any] struct {
+	setup *Setup
+	index int32
+}
+
+// Value is what a node has in a field: present or absent. An absent value's V
+// is the zero value, which a present one may be as well.
+type Value[T any] struct {
+	V  T
+	Ok bool // present
+}
+
+// Codec turns values of a persistent field into bytes and back. Neither
+// function may call the machine. A value that fails to encode, or encodes to
+// no bytes, is stored as absent; bytes that fail to decode make the stored
+// node a bad entry.
+type Codec[T any] struct {
+	Encode func(T) ([]byte, error)
+	Decode func([]byte) (T, error)
+}
+
+// RLPCodec is the codec for types that package rlp can handle.
+func RLPCodec[T any]() Codec[T] {
+	return Codec[T]{
+		Encode: func(v T) ([]byte, error) { return rlp.EncodeToBytes(v) },
+		Decode: func(b []byte) (v T, err error) {
+			err = rlp.DecodeBytes(b, &v)
+			return v, err
+		},
+	}
+}
+
+// FieldCallback is called when the field of n was set or cleared. state is the
+// whole state of the node at the time of that change.
+type FieldCallback[T any] func(op Op, n *enode.Node, state Flags, oldValue, newValue Value[T])
+
+// NewField defines a field that is not stored.
+func NewField[T any](s *Setup, name string) Field[T] {
+	return newField[T](s, name, nil)
+}
+
+// NewPersistentField defines a field that is stored with its node and comes
+// back after a restart.
+func NewPersistentField[T any](s *Setup, name string, codec Codec[T]) Field[T] {
+	return newField(s, name, &codec)
+}
+
+func newField[T any](s *Setup, name string, codec *Codec[T]) Field[T] {
+	return Field[T]{s, s.addField(name, func(index int32) column {
+		return &columnOf[T]{index: index, codec: codec}
+	})}
+}
+
+// Get returns the value that n has in the field, if any. It may be called
+// anywhere and waits for no operation.
+func (f Field[T]) Get(ns *NodeStateMachine, n *enode.Node) (value T, ok bool) {
+	col := f.column(ns)
+	if n == nil {
+		return value, false
+	}
+	id := n.ID()
+	sh := ns.table.shard(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	nd := sh.nodes[id]
+	if nd == nil {
+		return value, false
+	}
+	v := col.get(nd)
+	return v.V, v.Ok
+}
+
+// Set gives n the value, as an operation of its own: it waits for its turn and
+// returns when all consequences are over. Every Set is a change, also one that
+// brings the value that is there already. A node that has no flag when the
+// operation ends keeps nothing.
+// Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
+func (f Field[T]) Set(ns *NodeStateMachine, n *enode.Node, value T) error {
+	return f.update(ns, n, Value[T]{value, true}, "Field.Set")
+}
+
+// Clear takes the value from n; otherwise like Set. It is no change, and calls
+// nobody, when n has no value.
+func (f Field[T]) Clear(ns *NodeStateMachine, n *enode.Node) error {
+	return f.update(ns, n, Value[T]{}, "Field.Clear")
+}
+
+func (f Field[T]) update(ns *NodeStateMachine, n *enode.Node, v Value[T], call string) error {
+	col := f.column(ns)
+	op, err := ns.begin(n, call)
+	if err != nil {
+		return err
+	}
+	defer ns.end(op)
+	col.change(ns, n, v)
+	return nil
+}
+
+// SetIn is Set as a part of a running operation; it does not wait.
+func (f Field[T]) SetIn(op Op, n *enode.Node, value T) {
+	ns := op.machine()
+	f.column(ns).change(ns, n, Value[T]{value, true})
+}
+
+// ClearIn is Clear as a part of a running operation; it does not wait.
+func (f Field[T]) ClearIn(op Op, n *enode.Node) {
+	ns := op.machine()
+	f.column(ns).change(ns, n, Value[T]{})
+}
+
+// Subscribe has cb called for every change of the field. It panics once the
+// machine was started.
+func (f Field[T]) Subscribe(ns *NodeStateMachine, cb FieldCallback[T]) {
+	ns.mustBeNew("Field.Subscribe")
+	col := f.column(ns)
+	col.subs = append(col.subs, fieldSub[T]{cb, callbackName(cb)})
+}
+
+// column finds the field's values in a machine. The type assertion cannot
+// fail: index and setup together identify the definition that made both.
+func (f Field[T]) column(ns *NodeStateMachine) *columnOf[T] {
+	if f.setup != ns.setup {
+		panic(fmt.Sprintf("nodestate: field of setup %q used with a machine of setup %q", f.setup.name(), ns.setup.Name))
+	}
+	return ns.columns[f.index].(*columnOf[T])
+}
+
+func (s *Setup) name() string {
+	if s == nil {
+		return "(undefined field)"
+	}
+	return s.Name
+}
+
+// column holds the values of one field for all nodes of a machine, whatever
+// their type.
+type column interface {
+	has(nd *node) bool
+	clear(ns *NodeStateMachine, nd *node)        // notifying subscribers
+	drop(nd *node)                               // silently
+	announce(ns *NodeStateMachine, nd *node)     // absent→value, for Start
+	subscribers() int                            // of the front change
+	call(i int, op Op, n *enode.Node, st uint64) // the i-th one, with the front change
+	pop()                                        // the front change
+	encode(nd *node) ([]byte, error)             // nil when absent or not persistent
+	decode(nd *node, b []byte) error
+}
+
+// columnOf stores values in slices indexed by the node's slot, a slice a
+// shard, so that setting one neither boxes nor allocates. The cells are
+// guarded by the shard's lock; changes and subs belong to the operation.
+type columnOf[T any] struct {
+	index   int32
+	codec   *Codec[T]
+	subs    []fieldSub[T]
+	cells   [numShards]cells[T]
+	changes fifo[fieldChange[T]] // in the order of their entries in the operation's queue
+}
+
+type fieldSub[T any] struct {
+	cb   FieldCallback[T]
+	name string
+}
+
+type fieldChange[T any] struct{ from, to Value[T] }
+
+type cells[T any] struct {
+	values  []T
+	present []bool
+}
+
+func (c *columnOf[T]) get(nd *node) (v Value[T]) {
+	cs := &c.cells[nd.shard]
+	if int(nd.slot) < len(cs.present) && cs.present[nd.slot] {
+		v = Value[T]{cs.values[nd.slot], true}
+	}
+	return v
+}
+
+func (c *columnOf[T]) put(nd *node, v Value[T]) {
+	cs := &c.cells[nd.shard]
+	for int(nd.slot) >= len(cs.present) {
+		var zero T
+		cs.values = append(cs.values, zero)
+		cs.present = append(cs.present, false)
+	}
+	cs.values[nd.slot], cs.present[nd.slot] = v.V, v.Ok
+}
+
+func (c *columnOf[T]) has(nd *node) bool { return c.get(nd).Ok }
+
+// change sets or clears the field of n, which the operation may create.
+func (c *columnOf[T]) change(ns *NodeStateMachine, n *enode.Node, v Value[T]) {
+	if n == nil {
+		return
+	}
+	nd := ns.table.find(n.ID())
+	if nd == nil {
+		if !v.Ok {
+			return
+		}
+		nd = ns.create(n)
+	} else {
+		ns.adopt(nd, n)
+	}
+	c.update(ns, nd, v)
+}
+
+func (c *columnOf[T]) update(ns *NodeStateMachine, nd *node, v Value[T]) {
+	old := c.get(nd)
+	if !old.Ok && !v.Ok {
+		return
+	}
+	sh := &ns.table.shards[nd.shard]
+	sh.mu.Lock()
+	c.put(nd, v)
+	sh.mu.Unlock()
+	if c.codec != nil {
+		ns.markDirty(nd)
+	}
+	c.push(ns, nd, fieldChange[T]{old, v})
+}
+
+func (c *columnOf[T]) push(ns *NodeStateMachine, nd *node, ch fieldChange[T]) {
+	if len(c.subs) > 0 {
+		c.changes.push(ch)
+		state := nd.state.Load()
+		ns.queue.push(change{nd: nd, from: state, to: state, field: c.index})
+	}
+}
+
+func (c *columnOf[T]) clear(ns *NodeStateMachine, nd *node) { c.update(ns, nd, Value[T]{}) }
+
+func (c *columnOf[T]) drop(nd *node) {
+	if int(nd.slot) < len(c.cells[nd.shard].present) {
+		c.put(nd, Value[T]{})
+	}
+}
+
+func (c *columnOf[T]) announce(ns *NodeStateMachine, nd *node) {
+	if v := c.get(nd); v.Ok {
+		c.push(ns, nd, fieldChange[T]{to: v})
+	}
+}
+
+func (c *columnOf[T]) subscribers() int { return len(c.subs) }
+
+func (c *columnOf[T]) call(i int, op Op, n *enode.Node, state uint64) {
+	sub, ch := &c.subs[i], c.changes.front()
+	op.ns.check.entering(sub.name)
+	sub.cb(op, n, Flags{state, op.ns.setup}, ch.from, ch.to)
+}
+
+func (c *columnOf[T]) pop() { c.changes.pop() }
+
+func (c *columnOf[T]) encode(nd *node) ([]byte, error) {
+	v := c.get(nd)
+	if c.codec == nil || !v.Ok {
+		return nil, nil
+	}
+	return c.codec.Encode(v.V)
+}
+
+func (c *columnOf[T]) decode(nd *node, b []byte) error {
+	if c.codec == nil {
+		return nil // was persistent once
+	}
+	v, err := c.codec.Decode(b)
+	if err == nil {
+		c.put(nd, Value[T]{v, true})
+	}
+	return err
+}

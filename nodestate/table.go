@@ -1,0 +1,131 @@
+package nodestate
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// numShards splits the table so that readers on several cores seldom touch
+// the same lock. More shards cost an empty map each.
+const numShards = 16
+
+// table holds the nodes. Only the running operation adds and removes nodes, so
+// it reads without a lock; everybody else locks the shard for reading.
+type table struct {
+	shards [numShards]shard
+}
+
+type shard struct {
+	mu    sync.RWMutex // guards all below, and the columns' cells of its nodes
+	nodes map[enode.ID]*node
+	free  []uint32 // slots of forgotten nodes
+	slots uint32   // given out so far
+}
+
+// node is what the machine keeps of a node; the values of its fields are in
+// the columns.
+type node struct {
+	record atomic.Pointer[enode.Node] // newest seen; written under the shard's lock
+	state  atomic.Uint64              // written by the operation
+	timers *timeout                   // running timeouts; written by the operation under the shard's lock
+	slot   uint32
+	shard  uint8
+	stored bool // has an entry on disk or on its way there; guarded by the shard's lock
+
+	// Owned by the operation.
+	dirty  bool // in machine.dirty
+	listed bool // in machine.flagless
+	told   bool // its fields' subscribers saw value→absent since it lost its last flag
+}
+
+func (t *table) init() {
+	for i := range t.shards {
+		t.shards[i].nodes = make(map[enode.ID]*node)
+	}
+}
+
+// shardOf spreads hashes and small test ids alike.
+func shardOf(id enode.ID) uint8 { return (id[0] ^ id[len(id)-1]) % numShards }
+
+func (t *table) shard(id enode.ID) *shard { return &t.shards[shardOf(id)] }
+
+// find is for the running operation.
+func (t *table) find(id enode.ID) *node { return t.shard(id).nodes[id] }
+
+// insert is for the running operation.
+func (t *table) insert(n *enode.Node) *node {
+	id := n.ID()
+	nd := &node{shard: shardOf(id)}
+	nd.record.Store(n)
+	sh := &t.shards[nd.shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if last := len(sh.free) - 1; last >= 0 {
+		nd.slot, sh.free = sh.free[last], sh.free[:last]
+	} else {
+		nd.slot = sh.slots
+		sh.slots++
+	}
+	sh.nodes[id] = nd
+	return nd
+}
+
+// clear forgets everything.
+func (t *table) clear() {
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.Lock()
+		sh.nodes, sh.free = nil, nil
+		sh.mu.Unlock()
+	}
+}
+
+// snapshot returns the nodes that have all flags of require and none of
+// disable, with their states at one moment, ordered by id.
+func (t *table) snapshot(require, disable uint64) []nodeState {
+	for i := range t.shards {
+		t.shards[i].mu.RLock()
+	}
+	var list []nodeState
+	for i := range t.shards {
+		for _, nd := range t.shards[i].nodes {
+			if st := nd.state.Load(); st&require == require && st&disable == 0 {
+				list = append(list, nodeState{nd.record.Load(), st, nd})
+			}
+		}
+	}
+	for i := range t.shards {
+		t.shards[i].mu.RUnlock()
+	}
+	slices.SortFunc(list, func(a, b nodeState) int {
+		x, y := a.record.ID(), b.record.ID()
+		return bytes.Compare(x[:], y[:])
+	})
+	return list
+}
+
+type nodeState struct {
+	record *enode.Node
+	state  uint64
+	nd     *node
+}
+
+// adopt keeps n as the node's record if it is newer. Unlike other changes it
+// may be made outside operations.
+func (t *table) adopt(nd *node, n *enode.Node) bool {
+	if cur := nd.record.Load(); n == cur || n.Seq() <= cur.Seq() {
+		return false
+	}
+	sh := &t.shards[nd.shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if n.Seq() <= nd.record.Load().Seq() {
+		return false
+	}
+	nd.record.Store(n)
+	return true
+}
