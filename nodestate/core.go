@@ -19,35 +19,37 @@ func (ns *NodeStateMachine) setState(n *enode.Node, set, reset uint64, timeout t
 	} else {
 		ns.adopt(nd, n)
 	}
-	if nd.timers != nil || timeout > 0 && set != 0 {
-		timed := uint64(0)
-		if timeout > 0 {
-			timed = set
-		}
-		ns.replaceTimeouts(nd, set|reset, timed, timeout)
-	}
-	ns.apply(nd, set, reset)
-}
-
-// reset takes flags from a node whose timeout has come.
-func (ns *NodeStateMachine) reset(nd *node, mask uint64) {
-	ns.replaceTimeouts(nd, mask, 0, 0)
-	ns.apply(nd, 0, mask)
-}
-
-func (ns *NodeStateMachine) apply(nd *node, set, reset uint64) {
 	from := nd.state.Load()
 	to := from&^reset | set
-	if to == from {
-		ns.noteFlagless(nd)
-		return
+	if timed := timeout > 0 && set != 0; timed || nd.timers != nil {
+		r := retiming{cancel: set | reset}
+		if timed {
+			r.start, r.after = set, timeout
+		}
+		ns.retime(nd, to, r)
 	}
-	nd.state.Store(to)
-	nd.told = nd.told && to == 0
-	if (from^to)&ns.persistent != 0 {
-		ns.markDirty(nd)
+	ns.apply(nd, from, to)
+}
+
+// expired takes flags from a node whose timeout has come.
+func (ns *NodeStateMachine) expired(nd *node, mask uint64) {
+	from := nd.state.Load()
+	to := from &^ mask
+	ns.retime(nd, to, retiming{cancel: mask})
+	ns.apply(nd, from, to)
+}
+
+// apply gives a node its new state, if retime has not, and queues what follows
+// from it.
+func (ns *NodeStateMachine) apply(nd *node, from, to uint64) {
+	if to != from {
+		nd.state.Store(to)
+		nd.told = nd.told && to == 0
+		if (from^to)&ns.persistent != 0 {
+			ns.markDirty(nd)
+		}
+		ns.pushState(nd, from, to)
 	}
-	ns.pushState(nd, from, to)
 	ns.noteFlagless(nd)
 }
 
@@ -55,17 +57,26 @@ func (ns *NodeStateMachine) pushState(nd *node, from, to uint64) {
 	ns.queue.push(change{nd: nd, from: from, to: to, field: stateChange})
 }
 
-// replaceTimeouts cancels the timeouts of the flags in cancel, then starts one
-// for the flags in timed.
-func (ns *NodeStateMachine) replaceTimeouts(nd *node, cancel, timed uint64, d time.Duration) {
+// retiming is a change of a node's timeouts: those of the flags in cancel end,
+// then one for the flags in start begins.
+type retiming struct {
+	cancel, start uint64
+	after         time.Duration
+}
+
+// retime changes the timeouts and the state of a node in one step, so that a
+// Persist outside the operation takes no flag that has, had or gets a timeout
+// for one without.
+func (ns *NodeStateMachine) retime(nd *node, state uint64, r retiming) {
 	sh := &ns.table.shards[nd.shard]
 	before := nd.timedFlags()
 	sh.mu.Lock()
-	for to := nd.strip(cancel); to != nil; to = to.next {
+	nd.state.Store(state)
+	for to := nd.strip(r.cancel); to != nil; to = to.next {
 		ns.timeouts.remove(to)
 	}
-	if timed != 0 && ns.phase.Load() == phaseRunning {
-		to := ns.timeouts.add(nd, timed, ns.clock.Now().Add(d))
+	if r.start != 0 && ns.phase.Load() == phaseRunning {
+		to := ns.timeouts.add(nd, r.start, later(ns.clock.Now(), r.after))
 		to.next, nd.timers = nd.timers, to
 	}
 	sh.mu.Unlock()
@@ -76,7 +87,7 @@ func (ns *NodeStateMachine) replaceTimeouts(nd *node, cancel, timed uint64, d ti
 
 // create adds a node, which stays only if it has a flag at the end.
 func (ns *NodeStateMachine) create(n *enode.Node) *node {
-	nd := ns.table.insert(n)
+	nd := ns.table.insert(n, nil)
 	ns.noteFlagless(nd)
 	return nd
 }
@@ -108,15 +119,10 @@ func (ns *NodeStateMachine) sweep() bool {
 		if nd.state.Load() != 0 {
 			continue
 		}
-		if !nd.told {
+		if !nd.told && ns.clearFields(nd) {
 			nd.told = true
-			for _, col := range ns.columns {
-				col.clear(ns, nd)
-			}
-			if ns.queue.len() > 0 {
-				ns.noteFlagless(nd)
-				continue
-			}
+			ns.noteFlagless(nd)
+			continue
 		}
 		ns.forget(nd)
 	}
@@ -126,11 +132,18 @@ func (ns *NodeStateMachine) sweep() bool {
 	return ns.queue.len() > 0
 }
 
+// clearFields returns true if there is a subscriber to tell.
+func (ns *NodeStateMachine) clearFields(nd *node) bool {
+	queued := ns.queue.len()
+	for _, col := range ns.columns {
+		col.clear(ns, nd)
+	}
+	return ns.queue.len() > queued
+}
+
 // forget removes a node from memory and, at the next flush, from the store.
 func (ns *NodeStateMachine) forget(nd *node) {
-	if nd.timers != nil {
-		ns.replaceTimeouts(nd, ^uint64(0), 0, 0)
-	}
+	ns.unmarkDirty(nd)
 	id := nd.record.Load().ID()
 	sh := &ns.table.shards[nd.shard]
 	sh.mu.Lock()

@@ -22,9 +22,9 @@ type Value[T any] struct {
 }
 
 // Codec turns values of a persistent field into bytes and back. Neither
-// function may call the machine. A value that fails to encode, or encodes to
-// no bytes, is stored as absent; bytes that fail to decode make the stored
-// node a bad entry.
+// function may call the machine, and Start calls Decode from several goroutines
+// at once. A value that fails to encode, or encodes to no bytes, is stored as
+// absent; bytes that fail to decode make the stored node a bad entry.
 type Codec[T any] struct {
 	Encode func(T) ([]byte, error)
 	Decode func([]byte) (T, error)
@@ -146,7 +146,6 @@ func (s *Setup) name() string {
 // column holds the values of one field for all nodes of a machine, whatever
 // their type.
 type column interface {
-	has(nd *node) bool
 	clear(ns *NodeStateMachine, nd *node)        // notifying subscribers
 	drop(nd *node)                               // silently
 	announce(ns *NodeStateMachine, nd *node)     // absent→value, for Start
@@ -154,7 +153,8 @@ type column interface {
 	call(i int, op Op, n *enode.Node, st uint64) // the i-th one, with the front change
 	pop()                                        // the front change
 	encode(nd *node) ([]byte, error)             // nil when absent or not persistent
-	decode(nd *node, b []byte) error
+	decode(b []byte) (any, error)                // nil when not persistent; may be called concurrently
+	restore(nd *node, v any)                     // silently, what decode returned
 }
 
 // columnOf stores values in slices indexed by the node's slot, a slice a
@@ -197,8 +197,6 @@ func (c *columnOf[T]) put(nd *node, v Value[T]) {
 	}
 	cs.values[nd.slot], cs.present[nd.slot] = v.V, v.Ok
 }
-
-func (c *columnOf[T]) has(nd *node) bool { return c.get(nd).Ok }
 
 // change sets or clears the field of n, which the operation may create.
 func (c *columnOf[T]) change(ns *NodeStateMachine, n *enode.Node, v Value[T]) {
@@ -272,13 +270,12 @@ func (c *columnOf[T]) encode(nd *node) ([]byte, error) {
 	return c.codec.Encode(v.V)
 }
 
-func (c *columnOf[T]) decode(nd *node, b []byte) error {
+func (c *columnOf[T]) decode(b []byte) (any, error) {
 	if c.codec == nil {
-		return nil // was persistent once
+		return nil, nil // was persistent once
 	}
 	v, err := c.codec.Decode(b)
-	if err == nil {
-		c.put(nd, Value[T]{v, true})
-	}
-	return err
+	return Value[T]{v, true}, err
 }
+
+func (c *columnOf[T]) restore(nd *node, v any) { c.put(nd, v.(Value[T])) }

@@ -3,16 +3,12 @@ package nodestate
 import (
 	"errors"
 	"fmt"
-	"iter"
-	"reflect"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/log"
-	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
 // Errors of top-level calls.
@@ -63,7 +59,8 @@ type NodeStateMachine struct {
 
 	// turn is held by the running operation, callbacks included. Everything
 	// below is guarded by it unless said otherwise. Lock order: turn, then a
-	// shard's lock, then saver.mu; saver.io comes before saver.mu.
+	// shard's lock, then saver.mu; turn, then flushing; saver.io comes before
+	// saver.mu and flushing.
 	turn       sync.Mutex
 	phase      atomic.Int32  // written under turn
 	closing    atomic.Bool   // Stop has been called; not guarded
@@ -71,19 +68,20 @@ type NodeStateMachine struct {
 	queue      fifo[change]
 	nextSub    int     // subscriber of the queue's front whose turn it is
 	flagless   []*node // nodes that had no flag at some point of the operation
-	dirty      []*node // nodes that the next flush looks at
+	dirty      []*node // nodes that the next flush looks at; see node.dirty
 	timeouts   timeouts
 	alarm      mclock.Timer // nil when not set
 	alarmAt    mclock.AbsTime
 	firing     bool // fire is at work and sets the alarm itself
-	flushAfter time.Duration
-	flushTimer mclock.Timer // nil when not set
 	check      checker
 
+	// Not guarded by turn.
+	flushAfter time.Duration
+	flushing   flushTimer
 	peak       atomic.Int64   // queue's high-water mark; written at the end of an operation
 	unwritten  atomic.Int64   // length of dirty, likewise
 	badEntries atomic.Int64   // found by Start
-	timers     sync.WaitGroup // armed or running clock callbacks; not guarded
+	timers     sync.WaitGroup // armed or running clock callbacks
 	stopped    chan struct{}  // closed when Stop is done
 }
 
@@ -103,7 +101,7 @@ type stateSub struct {
 // now on. The machine does nothing until Start.
 func New(setup *Setup, config Config) *NodeStateMachine {
 	setup.init()
-	setup.frozen = true
+	setup.frozen.Store(true)
 	ns := &NodeStateMachine{
 		setup:      setup,
 		clock:      config.Clock,
@@ -130,6 +128,9 @@ func New(setup *Setup, config Config) *NodeStateMachine {
 	}
 	return ns
 }
+
+// Clock returns the clock that the machine runs on.
+func (ns *NodeStateMachine) Clock() mclock.Clock { return ns.clock }
 
 // SubscribeState has cb called for every change of at least one of the given
 // flags. Subscribers are called in the order of their subscription. It panics
@@ -200,7 +201,7 @@ func (ns *NodeStateMachine) Stop() {
 	}
 	started := ns.phase.Swap(phaseClosed) == phaseRunning
 	ns.cancelTimer(&ns.alarm)
-	ns.cancelTimer(&ns.flushTimer)
+	ns.stopFlushing()
 	defer ns.finishStop()
 	if started {
 		ns.goOffline()
@@ -234,260 +235,4 @@ func (ns *NodeStateMachine) finishStop() {
 	}
 	ns.timers.Wait()
 	close(ns.stopped)
-}
-
-// SetState is [Op.SetState] as an operation of its own: it waits for its turn
-// and returns when all consequences are over. Not for use inside callbacks.
-// Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
-func (ns *NodeStateMachine) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) error {
-	op, err := ns.begin(n, "SetState")
-	if err != nil {
-		return err
-	}
-	defer ns.end(op)
-	op.SetState(n, set, reset, timeout)
-	return nil
-}
-
-// AddTimeout is [Op.AddTimeout] as an operation of its own. Not for use inside
-// callbacks. Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
-func (ns *NodeStateMachine) AddTimeout(n *enode.Node, flags Flags, d time.Duration) error {
-	op, err := ns.begin(n, "AddTimeout")
-	if err != nil {
-		return err
-	}
-	defer ns.end(op)
-	op.AddTimeout(n, flags, d)
-	return nil
-}
-
-// Operation runs fn, which makes any number of changes through op, then their
-// consequences, as one operation. No other operation comes in between, and no
-// callback runs before fn has returned. A panic of fn passes on after the
-// consequences of what it had done. Not for use inside callbacks.
-// Errors: [ErrNotStarted], [ErrClosed].
-func (ns *NodeStateMachine) Operation(fn func(op Op)) error {
-	op, err := ns.begin(anyNode, "Operation")
-	if err != nil {
-		return err
-	}
-	defer ns.end(op)
-	fn(op)
-	return nil
-}
-
-// anyNode stands for "not about a node" in begin.
-var anyNode = new(enode.Node)
-
-// begin waits for the caller's turn. Each begin without error needs an end.
-func (ns *NodeStateMachine) begin(n *enode.Node, call string) (Op, error) {
-	if n == nil {
-		return Op{}, ErrNoNode
-	}
-	ns.check.blocking(call)
-	ns.turn.Lock()
-	if ns.closing.Load() {
-		ns.turn.Unlock()
-		return Op{}, ErrClosed
-	}
-	if ns.phase.Load() == phaseNew {
-		ns.turn.Unlock()
-		return Op{}, ErrNotStarted
-	}
-	return ns.open(call), nil
-}
-
-// open makes the Op of an operation whose turn it is.
-func (ns *NodeStateMachine) open(call string) Op {
-	ns.check.begin(call)
-	return Op{ns, ns.generation.Add(1)}
-}
-
-// end runs what the operation has queued and ends its turn, also while a panic
-// or runtime.Goexit is on its way up.
-func (ns *NodeStateMachine) end(op Op) {
-	defer ns.close()
-	ns.drain(op)
-}
-
-func (ns *NodeStateMachine) close() {
-	if ns.phase.Load() == phaseClosed {
-		ns.table.clear()
-		ns.timeouts, ns.flagless, ns.dirty = timeouts{}, nil, nil // pinning no node
-	} else {
-		ns.setAlarm()
-		ns.setFlushTimer()
-	}
-	ns.peak.Store(int64(ns.queue.peak))
-	ns.unwritten.Store(int64(len(ns.dirty)))
-	ns.check.end()
-	ns.generation.Add(1)
-	ns.turn.Unlock()
-}
-
-// drain calls subscribers until the queue is empty and the nodes left without
-// a flag are forgotten. A panic of one of them takes its way up once the rest
-// of the queue has run.
-func (ns *NodeStateMachine) drain(op Op) {
-	done := false
-	defer func() {
-		if !done {
-			ns.drain(op)
-		}
-	}()
-	for ns.queue.len() > 0 || ns.sweep() {
-		ns.callNext(op)
-	}
-	done = true
-}
-
-// callNext calls the next subscriber of the oldest change, if one is left.
-func (ns *NodeStateMachine) callNext(op Op) {
-	c := *ns.queue.front()
-	n, i := c.nd.record.Load(), ns.nextSub
-	ns.nextSub++
-	if c.field != stateChange {
-		col := ns.columns[c.field]
-		if i < col.subscribers() {
-			ns.check.calling(ns, c)
-			col.call(i, op, n, c.from)
-			return
-		}
-		col.pop()
-	} else {
-		for ; i < len(ns.stateSubs); i++ {
-			sub := &ns.stateSubs[i]
-			if (c.from^c.to)&sub.mask == 0 {
-				continue
-			}
-			ns.nextSub = i + 1
-			ns.check.calling(ns, c)
-			ns.check.entering(sub.name)
-			sub.cb(op, n, Flags{c.from & sub.mask, ns.setup}, Flags{c.to & sub.mask, ns.setup})
-			return
-		}
-	}
-	ns.queue.pop()
-	ns.nextSub = 0
-}
-
-// expire runs the operation of the earliest timeout that is due, if any.
-func (ns *NodeStateMachine) expire() bool {
-	ns.turn.Lock()
-	to := ns.timeouts.due(ns.clock.Now())
-	if ns.closing.Load() || to == nil {
-		ns.turn.Unlock()
-		return false
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			ns.log.Error("Panic in a callback after a timeout", "panic", v, "stack", string(debug.Stack()))
-			panic(v)
-		}
-	}()
-	op := ns.open("timeout")
-	defer ns.end(op)
-	ns.reset(to.nd, to.mask)
-	return true
-}
-
-// fire is what the alarm calls.
-func (ns *NodeStateMachine) fire() {
-	defer ns.timers.Done()
-	ns.setFiring(true)
-	defer ns.setFiring(false)
-	for ns.expire() {
-	}
-}
-
-func (ns *NodeStateMachine) setFiring(firing bool) {
-	ns.turn.Lock()
-	defer ns.turn.Unlock()
-	ns.firing = firing
-	ns.cancelTimer(&ns.alarm)
-	if !firing && ns.phase.Load() == phaseRunning {
-		ns.setAlarm()
-	}
-}
-
-// setAlarm makes sure that the alarm goes off in time for the earliest
-// timeout. One that goes off too early finds nothing to do and is set again.
-func (ns *NodeStateMachine) setAlarm() {
-	at, ok := ns.timeouts.next()
-	if !ok || ns.firing || ns.alarm != nil && ns.alarmAt <= at {
-		return
-	}
-	ns.cancelTimer(&ns.alarm)
-	ns.alarm, ns.alarmAt = ns.after(at.Sub(ns.clock.Now()), ns.fire), at
-}
-
-func (ns *NodeStateMachine) after(d time.Duration, f func()) mclock.Timer {
-	ns.timers.Add(1)
-	return ns.clock.AfterFunc(max(d, 0), f)
-}
-
-func (ns *NodeStateMachine) cancelTimer(t *mclock.Timer) {
-	if *t != nil && (*t).Stop() {
-		ns.timers.Done()
-	}
-	*t = nil
-}
-
-// GetState returns the flags of n; none when it is unknown. It may be called
-// anywhere and waits for no operation.
-func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
-	if n == nil {
-		return Flags{}
-	}
-	id := n.ID()
-	sh := ns.table.shard(id)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	if nd := sh.nodes[id]; nd != nil {
-		return Flags{nd.state.Load(), ns.setup}
-	}
-	return Flags{}
-}
-
-// GetNode returns the newest known record of a node, nil when it is unknown.
-// It may be called anywhere and waits for no operation.
-func (ns *NodeStateMachine) GetNode(id enode.ID) *enode.Node {
-	sh := ns.table.shard(id)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	if nd := sh.nodes[id]; nd != nil {
-		return nd.record.Load()
-	}
-	return nil
-}
-
-// ForEach calls cb for every node that has all flags of require and none of
-// disable, ordered by id, with the state that it had when ForEach was called.
-// It may be called anywhere; cb is called without a lock.
-func (ns *NodeStateMachine) ForEach(require, disable Flags, cb func(n *enode.Node, state Flags)) {
-	for n, state := range ns.All(require, disable) {
-		cb(n, state)
-	}
-}
-
-// All is [NodeStateMachine.ForEach] as an iterator. The snapshot is taken when
-// the iteration begins.
-func (ns *NodeStateMachine) All(require, disable Flags) iter.Seq2[*enode.Node, Flags] {
-	req, dis := ns.maskOf(require), ns.maskOf(disable)
-	return func(yield func(*enode.Node, Flags) bool) {
-		for _, st := range ns.table.snapshot(req, dis) {
-			if !yield(st.record, Flags{st.state, ns.setup}) {
-				return
-			}
-		}
-	}
-}
-
-// isNil tells whether v is nil or holds a nil pointer.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	rv := reflect.ValueOf(v)
-	return rv.Kind() == reflect.Pointer && rv.IsNil()
 }

@@ -1,6 +1,10 @@
 package nodestate
 
-import "github.com/ethereum/go-ethereum/p2p/enode"
+import (
+	"reflect"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
 
 // Meter counts events; go-ethereum's meters of every version fit.
 type Meter interface{ Mark(int64) }
@@ -83,4 +87,13 @@ func (ns *NodeStateMachine) Stats() Stats {
 		st.Flags = append(st.Flags, count)
 	}
 	return st
+}
+
+// isNil tells whether v is nil or holds a nil pointer.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	rv := reflect.ValueOf(v)
+	return rv.Kind() == reflect.Pointer && rv.IsNil()
 }

@@ -23,10 +23,10 @@ type Op struct {
 // nil node, do nothing.
 func (op Op) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) {
 	ns := op.machine()
-	if n == nil {
-		return
+	toSet, toReset := ns.maskOf(set)&^offlineMask, ns.maskOf(reset)&^offlineMask
+	if n != nil {
+		ns.setState(n, toSet, toReset, timeout)
 	}
-	ns.setState(n, ns.maskOf(set)&^offlineMask, ns.maskOf(reset)&^offlineMask, timeout)
 }
 
 // AddTimeout has those of the given flags that n now has reset after d,
@@ -34,13 +34,14 @@ func (op Op) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) {
 // that the next moment. Unknown and nil nodes are ignored.
 func (op Op) AddTimeout(n *enode.Node, flags Flags, d time.Duration) {
 	ns := op.machine()
+	timed := ns.maskOf(flags)
 	if n == nil {
 		return
 	}
 	if nd := ns.table.find(n.ID()); nd != nil {
 		ns.adopt(nd, n)
-		if mask := ns.maskOf(flags) & nd.state.Load(); mask != 0 {
-			ns.replaceTimeouts(nd, mask, mask, max(d, 0))
+		if mask := timed & nd.state.Load(); mask != 0 {
+			ns.retime(nd, nd.state.Load(), retiming{mask, mask, max(d, 0)})
 		}
 	}
 }

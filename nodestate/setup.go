@@ -2,6 +2,7 @@ package nodestate
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
@@ -25,7 +26,7 @@ type Setup struct {
 
 	flags  []flagDef // flags[0] is the offline flag, once anything is defined
 	fields []fieldDef
-	frozen bool
+	frozen atomic.Bool
 }
 
 type flagDef struct {
@@ -89,7 +90,7 @@ func (s *Setup) addField(name string, newColumn func(int32) column) int32 {
 }
 
 func (s *Setup) mustBeOpen(kind, name string) {
-	if s.frozen {
+	if s.frozen.Load() {
 		panic(fmt.Sprintf("nodestate: %s %q is defined after setup %q went into use", kind, name, s.Name))
 	}
 }

@@ -33,13 +33,11 @@ type node struct {
 	state  atomic.Uint64              // written by the operation
 	timers *timeout                   // running timeouts; written by the operation under the shard's lock
 	slot   uint32
+	dirty  uint32 // 1 + index in machine.dirty, 0 if it is not there; owned by the operation
 	shard  uint8
 	stored bool // has an entry on disk or on its way there; guarded by the shard's lock
-
-	// Owned by the operation.
-	dirty  bool // in machine.dirty
-	listed bool // in machine.flagless
-	told   bool // its fields' subscribers saw value→absent since it lost its last flag
+	listed bool // in machine.flagless; owned by the operation
+	told   bool // its fields' subscribers saw value→absent since it lost its last flag; likewise
 }
 
 func (t *table) init() {
@@ -56,8 +54,9 @@ func (t *table) shard(id enode.ID) *shard { return &t.shards[shardOf(id)] }
 // find is for the running operation.
 func (t *table) find(id enode.ID) *node { return t.shard(id).nodes[id] }
 
-// insert is for the running operation.
-func (t *table) insert(n *enode.Node) *node {
+// insert is for the running operation. A non-nil fill completes the node before
+// anybody sees it.
+func (t *table) insert(n *enode.Node, fill func(*node)) *node {
 	id := n.ID()
 	nd := &node{shard: shardOf(id)}
 	nd.record.Store(n)
@@ -69,6 +68,9 @@ func (t *table) insert(n *enode.Node) *node {
 	} else {
 		nd.slot = sh.slots
 		sh.slots++
+	}
+	if fill != nil {
+		fill(nd)
 	}
 	sh.nodes[id] = nd
 	return nd
@@ -85,7 +87,8 @@ func (t *table) clear() {
 }
 
 // snapshot returns the nodes that have all flags of require and none of
-// disable, with their states at one moment, ordered by id.
+// disable, ordered by id. States are those at some moment during the call, for
+// each node by itself: an operation that runs meanwhile may be half visible.
 func (t *table) snapshot(require, disable uint64) []nodeState {
 	for i := range t.shards {
 		t.shards[i].mu.RLock()

@@ -2,6 +2,8 @@ package nodestate
 
 import (
 	"container/heap"
+	"math"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common/mclock"
 )
@@ -15,6 +17,14 @@ type timeout struct {
 	nd    *node
 	next  *timeout // of the same node
 	index int      // in the heap
+}
+
+// later adds without overflow: a timeout of centuries never comes.
+func later(now mclock.AbsTime, d time.Duration) mclock.AbsTime {
+	if at := now.Add(d); at >= now {
+		return at
+	}
+	return math.MaxInt64
 }
 
 // timeouts is the heap of running timeouts. It belongs to the operation.

@@ -1,0 +1,169 @@
+package nodestate
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/ethereum/go-ethereum/rlp"
+)
+
+// loadChunk is how many entries a core decodes at a time. More costs memory
+// while loading, fewer costs more handing over.
+const loadChunk = 256
+
+// loadedNode is an entry of the store and what it says.
+type loadedNode struct {
+	key, value []byte // the key without the prefix
+
+	node     *enode.Node // nil if the entry is bad or outdated
+	state    uint64
+	fields   []any // by index; nil: absent
+	outdated bool
+	err      error
+}
+
+// load reads all stored nodes. Bad entries are skipped and left where they
+// are; entries of another version are deleted.
+//
+// All cores decode, while this goroutine reads, and adds nodes in the order of
+// their ids.
+func (ns *NodeStateMachine) load() error {
+	if ns.saver == nil {
+		return nil
+	}
+	var (
+		report  loadReport
+		pending []chan []loadedNode // being decoded, oldest first
+		chunk   []loadedNode
+		cores   = runtime.GOMAXPROCS(0)
+	)
+	dispatch := func() {
+		done := make(chan []loadedNode, 1)
+		pending = append(pending, done)
+		go func(chunk []loadedNode) {
+			for i := range chunk {
+				ns.decodeEntry(&chunk[i])
+			}
+			done <- chunk
+		}(chunk)
+		chunk = make([]loadedNode, 0, loadChunk)
+	}
+	add := func() {
+		for _, entry := range <-pending[0] {
+			ns.addLoaded(&entry, &report)
+		}
+		pending = pending[1:]
+	}
+	it := ns.saver.db.NewIterator(ns.saver.prefix, nil)
+	defer it.Release()
+	for it.Next() {
+		key := it.Key()[len(ns.saver.prefix):]
+		chunk = append(chunk, loadedNode{key: slices.Clone(key), value: slices.Clone(it.Value())})
+		if len(chunk) == loadChunk {
+			dispatch()
+		}
+		if len(pending) > 2*cores {
+			add()
+		}
+	}
+	dispatch()
+	for len(pending) > 0 {
+		add()
+	}
+	ns.badEntries.Store(int64(report.bad))
+	return ns.logLoaded(report, it.Error())
+}
+
+func (ns *NodeStateMachine) logLoaded(r loadReport, err error) error {
+	ns.log.Debug("Loaded node states", "nodes", r.loaded, "outdated", r.outdated)
+	if r.bad > 0 {
+		ns.log.Warn("Skipped stored nodes that could not be read", "count", r.bad, "first", errors.Join(r.errs...))
+	}
+	if err != nil {
+		ns.log.Error("Stored nodes could not be read to the end", "loaded", r.loaded, "err", err)
+		return fmt.Errorf("nodestate: reading the store: %w", err)
+	}
+	return nil
+}
+
+// maxRecordedErrors bounds how many bad entries are named in the log.
+const maxRecordedErrors = 3
+
+// loadReport counts what Start found in the store.
+type loadReport struct {
+	loaded, outdated, bad int
+	errs                  []error // of the first bad entries
+}
+
+// addLoaded adds a decoded entry to the table, or says what is wrong with it.
+func (ns *NodeStateMachine) addLoaded(e *loadedNode, r *loadReport) {
+	switch {
+	case e.err != nil:
+		r.bad++
+		if len(r.errs) < maxRecordedErrors {
+			r.errs = append(r.errs, fmt.Errorf("key %x: %w", e.key, e.err))
+		}
+	case e.outdated:
+		r.outdated++
+		ns.saver.delete(enode.ID(e.key))
+	default:
+		r.loaded++
+		ns.table.insert(e.node, func(nd *node) {
+			nd.stored = true
+			nd.state.Store(e.state)
+			for i, v := range e.fields {
+				if v != nil {
+					ns.columns[i].restore(nd, v)
+				}
+			}
+		})
+	}
+}
+
+// decodeEntry fills in what an entry says. It touches nothing of the machine
+// that changes, so that several goroutines may run it.
+func (ns *NodeStateMachine) decodeEntry(e *loadedNode) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.err = fmt.Errorf("panic while decoding: %v", v)
+		}
+	}()
+	if len(e.key) != len(enode.ID{}) {
+		e.err = errors.New("not a node id")
+		return
+	}
+	var s storedNode
+	if e.err = rlp.DecodeBytes(e.value, &s); e.err != nil {
+		return
+	}
+	if s.Version != ns.setup.Version {
+		e.outdated = true
+		return
+	}
+	if e.fields, e.err = ns.decodeFields(s.Fields); e.err != nil {
+		return
+	}
+	e.state = s.State & ns.persistent
+	e.node, e.err = enode.New(storedID(e.key), &s.Record)
+}
+
+func (ns *NodeStateMachine) decodeFields(encoded [][]byte) ([]any, error) {
+	if len(encoded) > len(ns.columns) {
+		return nil, fmt.Errorf("%d fields, %d are known", len(encoded), len(ns.columns))
+	}
+	fields := make([]any, len(encoded))
+	for i, enc := range encoded {
+		if len(enc) == 0 {
+			continue
+		}
+		v, err := ns.columns[i].decode(enc)
+		if err != nil {
+			return nil, fmt.Errorf("field %q: %w", ns.setup.fields[i].name, err)
+		}
+		fields[i] = v
+	}
+	return fields, nil
+}

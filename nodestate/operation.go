@@ -1,0 +1,178 @@
+package nodestate
+
+import (
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// SetState is [Op.SetState] as an operation of its own: it waits for its turn
+// and returns when all consequences are over. Not for use inside callbacks.
+// Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
+func (ns *NodeStateMachine) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) error {
+	op, err := ns.begin(n, "SetState")
+	if err != nil {
+		return err
+	}
+	defer ns.end(op)
+	op.SetState(n, set, reset, timeout)
+	return nil
+}
+
+// AddTimeout is [Op.AddTimeout] as an operation of its own. Not for use inside
+// callbacks. Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
+func (ns *NodeStateMachine) AddTimeout(n *enode.Node, flags Flags, d time.Duration) error {
+	op, err := ns.begin(n, "AddTimeout")
+	if err != nil {
+		return err
+	}
+	defer ns.end(op)
+	op.AddTimeout(n, flags, d)
+	return nil
+}
+
+// Operation runs fn, which makes any number of changes through op, then their
+// consequences, as one operation. No other operation comes in between, and no
+// callback runs before fn has returned. A panic of fn passes on after the
+// consequences of what it had done. Not for use inside callbacks.
+// Errors: [ErrNotStarted], [ErrClosed].
+func (ns *NodeStateMachine) Operation(fn func(op Op)) error {
+	op, err := ns.begin(anyNode, "Operation")
+	if err != nil {
+		return err
+	}
+	defer ns.end(op)
+	fn(op)
+	return nil
+}
+
+// anyNode stands for "not about a node" in begin.
+var anyNode = new(enode.Node)
+
+// begin waits for the caller's turn. Each begin without error needs an end.
+func (ns *NodeStateMachine) begin(n *enode.Node, call string) (Op, error) {
+	if n == nil {
+		return Op{}, ErrNoNode
+	}
+	ns.check.blocking(call)
+	ns.turn.Lock()
+	if ns.closing.Load() {
+		ns.turn.Unlock()
+		return Op{}, ErrClosed
+	}
+	if ns.phase.Load() == phaseNew {
+		ns.turn.Unlock()
+		return Op{}, ErrNotStarted
+	}
+	return ns.open(call), nil
+}
+
+// open makes the Op of an operation whose turn it is.
+func (ns *NodeStateMachine) open(call string) Op {
+	ns.check.begin(call)
+	return Op{ns, ns.generation.Add(1)}
+}
+
+// end runs what the operation has queued and ends its turn, also while a panic
+// or runtime.Goexit is on its way up.
+func (ns *NodeStateMachine) end(op Op) {
+	defer ns.close()
+	ns.drain(op)
+}
+
+func (ns *NodeStateMachine) close() {
+	if ns.phase.Load() == phaseClosed {
+		ns.table.clear()
+		ns.timeouts, ns.flagless, ns.dirty = timeouts{}, nil, nil // pinning no node
+	} else {
+		ns.setAlarm()
+		if ns.hasUnwritten() {
+			ns.setFlushTimer()
+		}
+	}
+	storeIfNew(&ns.peak, int64(ns.queue.peak))
+	storeIfNew(&ns.unwritten, int64(len(ns.dirty)))
+	ns.check.end()
+	ns.generation.Add(1)
+	ns.turn.Unlock()
+}
+
+// storeIfNew saves the price of an atomic store when nothing changes.
+func storeIfNew(a *atomic.Int64, v int64) {
+	if a.Load() != v {
+		a.Store(v)
+	}
+}
+
+// drain calls subscribers until the queue is empty and the nodes left without
+// a flag are forgotten. A panic of one of them takes its way up, with its stack,
+// once the rest of the queue has run.
+func (ns *NodeStateMachine) drain(op Op) {
+	done := false
+	defer func() {
+		if !done {
+			ns.drainRest(op)
+		}
+	}()
+	for ns.queue.len() > 0 || ns.sweep() {
+		ns.callNext(op)
+	}
+	done = true
+}
+
+// drainRest goes on after a panic. Only the first panic of an operation goes
+// up; others are logged, lest a thousand of them pile up on the stack.
+func (ns *NodeStateMachine) drainRest(op Op) {
+	for done := false; !done; {
+		done = ns.drainToPanic(op)
+	}
+}
+
+func (ns *NodeStateMachine) drainToPanic(op Op) (done bool) {
+	defer func() {
+		if done {
+			return
+		}
+		if v := recover(); v != nil {
+			ns.log.Error("Another panic in the same operation", "panic", v, "stack", string(debug.Stack()))
+		} else {
+			ns.drainRest(op) // runtime.Goexit: there is no way back to the loop
+		}
+	}()
+	for ns.queue.len() > 0 || ns.sweep() {
+		ns.callNext(op)
+	}
+	return true
+}
+
+// callNext calls the next subscriber of the oldest change, if one is left.
+func (ns *NodeStateMachine) callNext(op Op) {
+	c := *ns.queue.front()
+	n, i := c.nd.record.Load(), ns.nextSub
+	ns.nextSub++
+	if c.field != stateChange {
+		col := ns.columns[c.field]
+		if i < col.subscribers() {
+			ns.check.calling(ns, c)
+			col.call(i, op, n, c.from)
+			return
+		}
+		col.pop()
+	} else {
+		for ; i < len(ns.stateSubs); i++ {
+			sub := &ns.stateSubs[i]
+			if (c.from^c.to)&sub.mask == 0 {
+				continue
+			}
+			ns.nextSub = i + 1
+			ns.check.calling(ns, c)
+			ns.check.entering(sub.name)
+			sub.cb(op, n, Flags{c.from & sub.mask, ns.setup}, Flags{c.to & sub.mask, ns.setup})
+			return
+		}
+	}
+	ns.queue.pop()
+	ns.nextSub = 0
+}
