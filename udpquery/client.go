@@ -1,0 +1,357 @@
+package udpquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/log"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Answer is what came of asking a server. The numbers are those of the answers
+// that the server pool takes: a conversion is enough between the two.
+type Answer int
+
+const (
+	Silent  Answer = iota // no usable answer
+	No                    // no slot
+	Yes                   // a slot
+	Unasked               // the server takes no queries by UDP, or its record is not to be had
+)
+
+func (a Answer) String() string {
+	switch a {
+	case Silent:
+		return "silent"
+	case No:
+		return "no"
+	case Yes:
+		return "yes"
+	case Unasked:
+		return "unasked"
+	}
+	return fmt.Sprintf("Answer(%d)", int(a))
+}
+
+// Transport carries the messages. *discover.UDPv5 of every go-ethereum version
+// is one.
+type Transport interface {
+	TalkRequest(n *enode.Node, protocol string, request []byte) ([]byte, error)
+}
+
+// RecordRequester is a Transport that can ask a node for its record, as
+// *discover.UDPv5. Without it a node that is known by its URL only is Unasked.
+type RecordRequester interface {
+	RequestENR(n *enode.Node) (*enode.Node, error)
+}
+
+var errUnawaited = errors.New("nobody waits for the answer")
+
+// Client asks servers for capacity. All methods may be called concurrently.
+type Client struct {
+	transport Transport
+	cfg       ClientConfig
+	question  []byte        // the encoded batch, the same for every server
+	quit      chan struct{} // closed by Close
+
+	mu struct {
+		sync.Mutex
+		closed   bool
+		dialNode func(*enode.Node) *enode.Node
+		onRecord func(*enode.Node)
+		flights  map[enode.ID]*flight
+		answers  *simplelru.LRU[enode.ID, stampedAnswer]
+	}
+}
+
+type stampedAnswer struct {
+	Answer
+	at mclock.AbsTime
+}
+
+// flight is a question under way. It stays in Client.flights until the transport
+// has returned, even if it timed out before: no second call is stacked upon one
+// that hangs.
+type flight struct {
+	node   *enode.Node
+	done   chan struct{} // closed when answer is set
+	answer Answer
+
+	// guarded by Client.mu
+	landed bool
+	timer  mclock.Timer
+}
+
+// NewClient returns a client over a transport. The error names the field that is
+// out of range.
+func NewClient(t Transport, cfg ClientConfig) (*Client, error) {
+	if t == nil {
+		return nil, errors.New("udpquery: Transport is nil")
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	var batch Requests
+	q := CapacityQueryReq{Bias: uint64(max(0, cfg.Bias) / time.Second), AddTokens: make([]IntOrInf, 1)}
+	if _, err := batch.Add(cfg.Service, CapacityQueryName, &q); err != nil {
+		return nil, err
+	}
+	c := &Client{transport: t, cfg: cfg, question: batch.Encode(), quit: make(chan struct{})}
+	c.mu.flights = make(map[enode.ID]*flight)
+	c.mu.dialNode, c.mu.onRecord = cfg.DialNode, cfg.OnRecord
+	c.mu.answers, err = simplelru.NewLRU[enode.ID, stampedAnswer](cfg.CacheSize, nil)
+	return c, err
+}
+
+// SetHooks replaces the configured DialNode and OnRecord, for a pool that needs
+// the client to be made before it. Questions under way may still use the old
+// ones.
+func (c *Client) SetHooks(dialNode func(*enode.Node) *enode.Node, onRecord func(*enode.Node)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.dialNode, c.mu.onRecord = dialNode, onRecord
+}
+
+// Query asks as [Client.Ask] does: 1 is Yes or Unasked, 0 is No, -1 is Silent.
+func (c *Client) Query(n *enode.Node) int {
+	switch c.Ask(context.Background(), n) {
+	case Yes, Unasked:
+		return 1
+	case No:
+		return 0
+	}
+	return -1
+}
+
+// Ask asks the node whether it has a slot for a client without tokens, unless
+// its record says that it takes no queries or it was asked just now. It returns
+// Silent when the context, the timeout or Close ends the wait; a context that
+// ends does not spoil the answer for others who wait for it.
+func (c *Client) Ask(ctx context.Context, n *enode.Node) Answer {
+	if n == nil || ctx.Err() != nil {
+		return Silent
+	}
+	if n.Seq() > 0 && !TakesQueries(n) {
+		return Unasked
+	}
+	f, answer := c.join(n)
+	if f == nil {
+		return answer
+	}
+	select {
+	case <-f.done:
+		return f.answer
+	case <-ctx.Done():
+	case <-c.quit:
+	}
+	return Silent
+}
+
+// Send sends a batch to the node and returns the replies: nil if there is no
+// answer within the configured timeout, or if the batch is empty, too long or too
+// large for a packet. There is no retry.
+func (c *Client) Send(n *enode.Node, batch Requests) Replies {
+	if n == nil || len(batch) == 0 || len(batch) > MaxRequestLength {
+		return nil
+	}
+	message := batch.Encode()
+	if len(message) > maxMessage || c.closed() {
+		return nil
+	}
+	answer := make(chan Replies, 1)
+	go func() {
+		var replies Replies
+		defer func() {
+			c.recoverPanic(recover(), n)
+			answer <- replies
+		}()
+		replies, _ = c.exchange(n, message)
+	}()
+	timer := c.cfg.Clock.NewTimer(c.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case replies := <-answer:
+		return replies
+	case <-timer.C():
+	case <-c.quit:
+	}
+	return nil
+}
+
+// Close ends all waiting calls at once, and later ones return without asking.
+// Of the client's goroutines those are left that are inside a call of the
+// transport or of a hook; they end when it returns, without another call.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return
+	}
+	c.mu.closed = true
+	close(c.quit)
+	for _, f := range c.mu.flights {
+		f.timer.Stop()
+	}
+}
+
+// join returns the question to the node that is under way or is begun hereby, or
+// else the answer that is known.
+func (c *Client) join(n *enode.Node) (*flight, Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return nil, Silent
+	}
+	if f := c.mu.flights[n.ID()]; f != nil {
+		return f, Silent
+	}
+	if known, ok := c.mu.answers.Get(n.ID()); ok && c.cfg.Clock.Now().Sub(known.at) < c.cfg.Fresh {
+		return nil, known.Answer
+	}
+	f := &flight{node: n, done: make(chan struct{})}
+	c.mu.flights[n.ID()] = f
+	f.timer = c.cfg.Clock.AfterFunc(c.cfg.Timeout, func() { c.timeout(f) })
+	go c.fly(f)
+	return f, Silent
+}
+
+// fly asks and lands the flight, whatever the transport and the hooks do.
+func (c *Client) fly(f *flight) {
+	answer := Silent
+	defer func() {
+		c.recoverPanic(recover(), f.node)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		f.timer.Stop()
+		delete(c.mu.flights, f.node.ID())
+		c.landLocked(f, answer)
+	}()
+	answer = c.ask(f)
+}
+
+func (c *Client) timeout(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.landLocked(f, Silent)
+}
+
+// landLocked gives the answer to those who wait and remembers it. A real answer
+// that comes after the timeout is remembered for the next one who asks.
+func (c *Client) landLocked(f *flight, answer Answer) {
+	if !f.landed {
+		f.landed, f.answer = true, answer
+		close(f.done)
+	} else if answer == Silent {
+		return
+	}
+	c.mu.answers.Add(f.node.ID(), stampedAnswer{answer, c.cfg.Clock.Now()})
+}
+
+// ask runs on the flight's goroutine.
+func (c *Client) ask(f *flight) Answer {
+	n := f.node
+	if n.Seq() == 0 {
+		if n = c.record(f); !TakesQueries(n) {
+			return Unasked
+		}
+	}
+	var replies Replies
+	err := c.try(f, func() (err error) {
+		replies, err = c.exchange(n, c.question)
+		return err
+	})
+	var capacities CapacityQueryReply
+	if err != nil || replies.Get(0, &capacities) != nil || len(capacities) != 1 {
+		return Silent
+	}
+	if capacities[0] == 0 {
+		return No
+	}
+	return Yes
+}
+
+// record asks the node for its record; nil if there is none to be had.
+func (c *Client) record(f *flight) (record *enode.Node) {
+	requester, ok := c.transport.(RecordRequester)
+	if !ok {
+		return nil
+	}
+	err := c.try(f, func() (err error) {
+		record, err = requester.RequestENR(c.target(f.node))
+		return err
+	})
+	if err != nil || record == nil || record.ID() != f.node.ID() || record.Seq() == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	tell := c.mu.onRecord
+	c.mu.Unlock()
+	if tell != nil && !c.closed() {
+		tell(record)
+	}
+	return record
+}
+
+// try calls until there is no error, the attempts are used up, or nobody waits.
+func (c *Client) try(f *flight, call func() error) (err error) {
+	for range c.cfg.Attempts {
+		if !c.awaited(f) {
+			return errUnawaited
+		}
+		if err = call(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (c *Client) closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.closed
+}
+
+func (c *Client) awaited(f *flight) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !f.landed && !c.mu.closed
+}
+
+// exchange sends one message. An error means that nothing came back; what is not
+// a batch of replies counts as none.
+func (c *Client) exchange(n *enode.Node, message []byte) (Replies, error) {
+	response, err := c.transport.TalkRequest(c.target(n), ProtocolID, message)
+	if err != nil {
+		return nil, err
+	}
+	var replies Replies
+	if replies.Decode(response) != nil {
+		return nil, nil
+	}
+	return replies, nil
+}
+
+// target is the node at the address where it is to be reached.
+func (c *Client) target(n *enode.Node) *enode.Node {
+	c.mu.Lock()
+	dialNode := c.mu.dialNode
+	c.mu.Unlock()
+	if dialNode != nil {
+		if at := dialNode(n); at != nil {
+			return at
+		}
+	}
+	return n
+}
+
+func (c *Client) recoverPanic(reason any, n *enode.Node) {
+	if reason != nil {
+		log.Error("UDP query panicked", "node", n.ID(), "reason", reason)
+	}
+}

@@ -1,0 +1,10 @@
+package udpquery
+
+import (
+	"net"
+	"net/netip"
+)
+
+func udpAddr(address string) *net.UDPAddr {
+	return net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
+}
