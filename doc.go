@@ -32,5 +32,6 @@
 //
 // Decisions are pure: they take the time as an argument and their randomness
 // as a seeded source. Locks, goroutines, timers and I/O sit in a thin layer
-// around them. The tests here hold a list of the files that must stay pure.
+// around them, in files that the tests of this package list; all other files
+// must stay pure.
 package lespool
