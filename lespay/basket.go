@@ -114,9 +114,12 @@ func (b *basket) sums() (amount, value float64) {
 
 // normalize scales the values so that they sum up to the amounts: the average
 // request is worth 1. If no value is left but there are amounts, each request
-// is worth 1.
+// is worth 1. What differs by rounding only is left alone.
 func (b *basket) normalize() {
 	amount, value := b.sums()
+	if value >= amountFloor && math.Abs(amount-value) <= float64(len(b.Items)) {
+		return
+	}
 	for i := range b.Items {
 		it := &b.Items[i]
 		if value > 0 {
