@@ -10,7 +10,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/log"
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // Answer is what came of asking a server. The numbers are those of the answers
@@ -65,7 +65,7 @@ type Client struct {
 		dialNode func(*enode.Node) *enode.Node
 		onRecord func(*enode.Node)
 		flights  map[enode.ID]*flight
-		answers  *simplelru.LRU[enode.ID, stampedAnswer]
+		answers  *lru.Cache[enode.ID, stampedAnswer]
 	}
 }
 
@@ -105,7 +105,7 @@ func NewClient(t Transport, cfg ClientConfig) (*Client, error) {
 	c := &Client{transport: t, cfg: cfg, question: batch.Encode(), quit: make(chan struct{})}
 	c.mu.flights = make(map[enode.ID]*flight)
 	c.mu.dialNode, c.mu.onRecord = cfg.DialNode, cfg.OnRecord
-	c.mu.answers, err = simplelru.NewLRU[enode.ID, stampedAnswer](cfg.CacheSize, nil)
+	c.mu.answers, err = lru.New[enode.ID, stampedAnswer](cfg.CacheSize)
 	return c, err
 }
 

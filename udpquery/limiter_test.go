@@ -69,7 +69,7 @@ func TestSharesUnderFlood(t *testing.T) {
 					loads = append(loads, load{addr: 10 + i%flood.addrs, cost: cost, rate: max(1, 600/flood.ids)})
 				}
 				s := newSimulation(2)
-				s.run(loads, 30_000)
+				s.run(loads, 15_000)
 				var good, spam float64
 				for i, l := range loads {
 					if i < 3 {
