@@ -1,0 +1,165 @@
+package serverpool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+
+	"github.com/lespool/lespool/nodestate"
+)
+
+// NodeDialer opens connections; it is what p2p.Config.Dialer takes.
+type NodeDialer interface {
+	Dial(context.Context, *enode.Node) (net.Conn, error)
+}
+
+// dial is a node that was given out.
+type dial struct {
+	begun bool // its dial was seen
+}
+
+// Dialer wraps next so that the pool learns what becomes of the nodes that it
+// gave out: the p2p server tells nobody whether it dialed a candidate at all.
+// A nil next dials by TCP with a time limit of 15 seconds. Dials of other nodes
+// pass through. Call it before Start and put the result into
+// p2p.Config.Dialer.
+func (p *ServerPool) Dialer(next NodeDialer) NodeDialer {
+	if isNil(next) {
+		next = tcpDialer{&net.Dialer{Timeout: 15 * time.Second}}
+	}
+	p.hasDialer.Store(true)
+	return &watchingDialer{p, next}
+}
+
+type tcpDialer struct{ d *net.Dialer }
+
+func (t tcpDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, error) {
+	return t.d.DialContext(ctx, "tcp", (&net.TCPAddr{IP: n.IP(), Port: n.TCP()}).String())
+}
+
+type watchingDialer struct {
+	pool *ServerPool
+	next NodeDialer
+}
+
+// Dial implements NodeDialer.
+func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, error) {
+	if n == nil {
+		return nil, ErrNoNode
+	}
+	ours := d.pool.dialBegins(n)
+	conn, err := d.next.Dial(ctx, n)
+	switch {
+	case ours == nil:
+		return conn, err
+	case err != nil:
+		d.pool.dialFailed(n, ours, true)
+		return nil, err
+	}
+	return d.pool.dialConnected(n, ours, conn), nil
+}
+
+// dialBegins notes that a node is being dialed; nil if the pool did not give it
+// out. The dial may come after the pool has taken the node back.
+func (p *ServerPool) dialBegins(n *enode.Node) (d *dial) {
+	p.ns.Operation(func(op nodestate.Op) {
+		state := op.Machine().GetState(n)
+		switch {
+		case state.HasAll(p.st.dialed):
+		case state.HasAll(p.st.redialWait) && p.historyOf(n).isGiven:
+		default:
+			return
+		}
+		d = &dial{begun: true}
+		p.setDialed(op, n, d, dialTimeout)
+	})
+	return d
+}
+
+// dialFailed ends a dial, unless that was ended already. broken tells that it
+// was the other side that let us down.
+func (p *ServerPool) dialFailed(n *enode.Node, d *dial, broken bool) {
+	p.ns.Operation(func(op nodestate.Op) {
+		if !p.isCurrent(n.ID(), d) {
+			return
+		}
+		if broken {
+			p.count(func(c *counts) { c.refused++ })
+		}
+		p.endDial(op, n)
+	})
+}
+
+// dialConnected gives the handshakes their time and watches the connection
+// until the node is registered.
+func (p *ServerPool) dialConnected(n *enode.Node, d *dial, conn net.Conn) net.Conn {
+	w := &watchedConn{Conn: conn, pool: p, node: n, dial: d}
+	p.ns.Operation(func(op nodestate.Op) {
+		if p.isCurrent(n.ID(), d) {
+			op.AddTimeout(n, p.st.dialTimeout, dialTimeout)
+		}
+	})
+	return w
+}
+
+// isCurrent tells whether a dial has neither succeeded nor failed yet.
+func (p *ServerPool) isCurrent(id enode.ID, d *dial) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.dials[id] == d
+}
+
+// watchedConn is the connection of a dial. Its end before the node was
+// registered ends the dial.
+type watchedConn struct {
+	net.Conn
+	pool   *ServerPool
+	node   *enode.Node
+	dial   *dial
+	broken atomic.Bool // the other side ended it
+	closed atomic.Bool
+}
+
+// Read implements net.Conn.
+func (c *watchedConn) Read(b []byte) (int, error) {
+	k, err := c.Conn.Read(b)
+	if err != nil && !c.closed.Load() && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.broken.Store(true)
+	}
+	return k, err
+}
+
+// Close implements net.Conn.
+func (c *watchedConn) Close() error {
+	if c.closed.Swap(true) || !c.pool.isCurrent(c.node.ID(), c.dial) {
+		return c.Conn.Close()
+	}
+	broken := c.broken.Load() || c.endedByPeer()
+	err := c.Conn.Close()
+	c.pool.dialFailed(c.node, c.dial, broken)
+	return err
+}
+
+// peerEndWait is how long a closing connection is watched for the other side's
+// end of it. A server that refuses says so and closes at once; the p2p server
+// answers the message by closing too, so that both look the same from here
+// unless one waits a moment. More finds refusals over slower paths, less closes
+// sooner.
+const peerEndWait = 20 * time.Millisecond
+
+func (c *watchedConn) endedByPeer() bool {
+	if c.Conn.SetReadDeadline(time.Now().Add(peerEndWait)) != nil {
+		return false
+	}
+	var buf [512]byte
+	for {
+		if _, err := c.Conn.Read(buf[:]); err != nil {
+			return !errors.Is(err, os.ErrDeadlineExceeded)
+		}
+	}
+}

@@ -1,0 +1,76 @@
+// Package serverpool gives a light client its servers. It turns a stream of
+// discovered nodes into a stream of nodes to dial next, and learns from what
+// becomes of these.
+//
+// The nodes come from any number of enode.Iterators (DNS, discv4, discv5,
+// lists). Each can be asked by one cheap UDP packet whether it has room before a
+// TCP connection is paid for. What every server's service was worth is kept in a
+// database, so that good servers are tried first after a restart, and servers
+// that are full or dead are left alone for longer and longer.
+//
+// # Use
+//
+// Make a pool with [New] (or, from an existing light client, [NewServerPool]),
+// add sources, give [ServerPool.Iterator] to p2p as DialCandidates and
+// [ServerPool.Dialer] as its Dialer, and call Start. Call RegisterNode when a
+// server is connected and UnregisterNode when it has gone; in between tell the
+// tracker that RegisterNode returned what each request brought. Stop the pool
+// before the p2p server.
+//
+// # Life of a node
+//
+//	sources, known servers                    trusted servers
+//	          │ admitted                             │
+//	          ▼                                      │
+//	       query ───────── no, silence ──────┐       │
+//	          │ yes, takes no queries        │       │
+//	          ▼                              │       │
+//	       canDial ◄─────────────────────────┼───────┘
+//	          │ given out by Next            │
+//	          ▼                              ▼
+//	       dialed ── refused, no time ──► redialWait ──► forgotten, or known
+//	          │ RegisterNode                 ▲           and chosen again
+//	          ▼                              │
+//	       connected ──── UnregisterNode ────┘
+//
+// Without a query function candidates get canDial at once. A node that has query,
+// canDial, dialed, connected or redialWait is in the dial process, and no source
+// can make it a candidate again.
+//
+//	flag           set by                     cleared by                    timeout
+//	hasValue       weight ≥ 100               weight < 100                  none; stored
+//	query          a candidate                its answer, RegisterNode      5 s, then silence
+//	canDial        yes, no query taken        Next, RegisterNode            10 s, then redialWait
+//	dialed         Next                       RegisterNode, failure         that of dialTimeout
+//	dialTimeout    Next, dial, connection     RegisterNode, failure         10 s to be dialed, 16 s for the
+//	                                                                        dial, 16 s for the handshakes; 30 s
+//	                                                                        in all where dials are not seen
+//	connected      RegisterNode               UnregisterNode                none
+//	redialWait     the end of an attempt      its timeout, RegisterNode     10 s … 2,000 h, see redial.go
+//	alwaysConnect  Start, for trusted URLs    never                         none
+//
+// # Policies
+//
+// Each is in a file of its own: redial.go how long a server is left alone,
+// weight.go what it is worth, timeout.go how long to wait for an answer,
+// querylimit.go how many queries are made, netcap.go how many servers of one
+// network, mix.go in which order sources are served. These know neither clock
+// nor lock nor randomness.
+//
+// # Concurrency
+//
+// All methods may be called from any goroutine. Changes of nodes' states are
+// operations of one [nodestate.NodeStateMachine]; its callbacks may take the
+// pool's mutex, and nothing starts an operation with that held. The order of
+// locks is: registering, an operation's turn, an iterator's, the pool's, the
+// fill set's, and those of package lespay last.
+//
+// # Storage
+//
+// The entries are those of existing light clients: under DBKey and "ns:" the
+// nodes of the state machine (setup version 2; field 0 is the RLP list
+// [[base, exp], waitStart, waitEnd] with unix seconds, field 3 the record of the
+// local address), under TrackerKey the service values of package lespay. New
+// are, under DBKey and "x:h:", the histories of nodes without value (see
+// storedMemory); deleting them does no harm.
+package serverpool

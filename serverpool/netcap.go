@@ -1,0 +1,95 @@
+package serverpool
+
+import (
+	"net"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/ethereum/go-ethereum/p2p/netutil"
+)
+
+// netCap bounds how many of the nodes under way are in one /24 (IPv4) or /48
+// (IPv6) network, so that whoever owns one cannot become all of our servers.
+// Loopback and local networks are exempt. When the cap is all that stands
+// between the pool and the servers it wants, it widens by one at a time.
+type netCap struct {
+	base    uint // the configured limit
+	v4, v6  netutil.DistinctNetSet
+	members map[enode.ID]net.IP
+
+	starving bool // nodes were refused and none admitted since then
+	since    mclock.AbsTime
+}
+
+// widenAfter is how long the pool must have been short of candidates because
+// of the cap before it widens. Less gives in sooner to whoever floods one
+// network, more delays the first connection where all servers share one.
+const widenAfter = 2 * time.Second
+
+func newNetCap(limit int) *netCap {
+	return &netCap{
+		base:    uint(limit),
+		v4:      netutil.DistinctNetSet{Subnet: 24, Limit: uint(limit)},
+		v6:      netutil.DistinctNetSet{Subnet: 48, Limit: uint(limit)},
+		members: make(map[enode.ID]net.IP),
+	}
+}
+
+func (c *netCap) set(ip net.IP) *netutil.DistinctNetSet {
+	if ip.To4() != nil {
+		return &c.v4
+	}
+	return &c.v6
+}
+
+func exempt(ip net.IP) bool { return len(ip) == 0 || netutil.IsLAN(ip) }
+
+// admit counts the node in if its network has room. short tells that fewer
+// nodes are under way than servers are wanted. widened is the new limit if it
+// had to be raised for this node.
+func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (ok bool, widened uint) {
+	if _, member := c.members[id]; member || exempt(ip) {
+		return true, 0
+	}
+	if !short {
+		c.starving = false
+		c.setLimit(c.base)
+	}
+	if c.set(ip).Add(ip) {
+		c.starving = false
+		c.members[id] = ip
+		return true, 0
+	}
+	switch {
+	case !short:
+	case !c.starving:
+		c.starving, c.since = true, now
+	case now.Sub(c.since) >= widenAfter:
+		c.setLimit(c.v4.Limit + 1)
+		ok, _ = c.admit(id, ip, now, short)
+		return ok, c.v4.Limit
+	}
+	return false, 0
+}
+
+// force counts the node in whatever the limit says, if its network has room
+// for another entry at all; for servers that connected without being asked and
+// for trusted ones.
+func (c *netCap) force(id enode.ID, ip net.IP) {
+	if _, member := c.members[id]; member || exempt(ip) {
+		return
+	}
+	if c.set(ip).Add(ip) {
+		c.members[id] = ip
+	}
+}
+
+func (c *netCap) remove(id enode.ID) {
+	if ip, ok := c.members[id]; ok {
+		c.set(ip).Remove(ip)
+		delete(c.members, id)
+	}
+}
+
+func (c *netCap) setLimit(limit uint) { c.v4.Limit, c.v6.Limit = limit, limit }

@@ -1,0 +1,333 @@
+package serverpool
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/log"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+
+	"github.com/lespool/lespool/lespay"
+	"github.com/lespool/lespool/nodestate"
+)
+
+// Errors of the pool's methods.
+var (
+	ErrNotStarted = errors.New("serverpool: not started")
+	ErrClosed     = errors.New("serverpool: closed")
+	ErrNoNode     = errors.New("serverpool: nil node")
+)
+
+// Rates at which a light client's statistics move, see package lespay.
+const (
+	updatePeriod   = time.Minute
+	transferRate   = 1 / float64(time.Hour)
+	statsExpRate   = 1 / (100 * float64(time.Hour))
+	offlineExpRate = 1 / (1000 * float64(time.Hour))
+)
+
+// persistInterval is the most that passes until a change is on disk. More
+// makes fewer writes, less loses less in a crash.
+const persistInterval = 10 * time.Second
+
+// stopPatience is how long Stop waits for functions of the caller.
+const stopPatience = 500 * time.Millisecond
+
+// ServerPool chooses which servers to dial. The package comment tells how. Its
+// methods are safe for concurrent use; AddSource and AddMetrics precede Start.
+type ServerPool struct {
+	cfg        Config
+	clock      mclock.Clock
+	log        log.Logger
+	store      Store
+	closeStore func() error
+	memoryKey  []byte
+
+	st      *states
+	ns      *nodestate.NodeStateMachine
+	values  *lespay.ValueTracker
+	known   *WrsIterator   // known servers that may be tried
+	trusted *QueueIterator // trusted servers that may be tried
+	mix     *mix           // of these and the discovery sources
+	fill    *FillSet       // takes candidates from mix as needed
+	ready   *QueueIterator // candidates to be given out
+	output  *output
+
+	ctx        context.Context // of queries
+	cancel     context.CancelFunc
+	started    chan struct{}
+	startOnce  sync.Once
+	stopOnce   sync.Once
+	stopping   atomic.Bool
+	hasDialer  atomic.Bool
+	calls      group          // of the application's functions
+	timers     sync.WaitGroup // of housekeep, armed or running
+	registerMu sync.Mutex     // held in RegisterNode and UnregisterNode, before all other locks
+	memoryIO   sync.Mutex     // held while the memory is written, before mu
+
+	// mu may be taken in callbacks of the state machine, and nothing that
+	// starts an operation is called with it held.
+	mu struct {
+		sync.Mutex
+		rnd      *rand.Rand
+		netCap   *netCap
+		memory   *memory
+		limit    queryLimit
+		bucket   tokenBucket
+		needed   bool // somebody waits for a candidate
+		queries  map[enode.ID]*pendingQuery
+		calls    int // of Query that have not returned
+		dials    map[enode.ID]*dial
+		waits    map[enode.ID]mclock.AbsTime // ends of running redial waits
+		sessions map[enode.ID]*session
+		timeout  timeoutState
+		counts   counts
+		metrics  metrics
+		tick     mclock.Timer
+		ticks    int
+	}
+}
+
+// New makes a pool. It does nothing until Start, but a pool with a database of
+// its own has opened it, so Stop has to be called in any case.
+func New(config Config) (*ServerPool, error) {
+	cfg, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	store, closeStore, err := openStore(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	values, err := lespay.NewValueTracker(lespay.Config{
+		Store:                 store,
+		Prefix:                cfg.TrackerKey,
+		Clock:                 cfg.Clock,
+		WallClock:             cfg.WallClock,
+		Requests:              cfg.Requests,
+		UpdatePeriod:          updatePeriod,
+		TransferRate:          transferRate,
+		StatsExpirationRate:   statsExpRate,
+		OfflineExpirationRate: offlineExpRate,
+	})
+	if err != nil {
+		closeStore()
+		return nil, err
+	}
+	p := &ServerPool{
+		cfg:        cfg,
+		clock:      cfg.Clock,
+		log:        cfg.Log,
+		store:      store,
+		closeStore: closeStore,
+		memoryKey:  append(append([]byte(nil), cfg.DBKey...), "x:h:"...),
+		st:         newStates(),
+		values:     values,
+		started:    make(chan struct{}),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.mu.rnd = rand.New(rand.NewPCG(cfg.Seed, 0))
+	p.mu.netCap = newNetCap(cfg.NetCap)
+	p.mu.memory = newMemory(cfg.Remember)
+	p.mu.bucket = newTokenBucket(cfg.QueryRate, cfg.QueryBurst)
+	p.mu.queries = make(map[enode.ID]*pendingQuery)
+	p.mu.dials = make(map[enode.ID]*dial)
+	p.mu.waits = make(map[enode.ID]mclock.AbsTime)
+	p.mu.sessions = make(map[enode.ID]*session)
+	p.mu.counts = newCounts()
+	p.loadMemory()
+	p.wire()
+	return p, nil
+}
+
+func (p *ServerPool) loadMemory() {
+	bad, err := p.mu.memory.load(p.store, p.memoryKey)
+	if bad > 0 || err != nil {
+		p.log.Warn("Some nodes' histories could not be read", "count", bad, "err", err)
+	}
+}
+
+// wire makes the state machine, its subscriptions and the iterators.
+func (p *ServerPool) wire() {
+	st := p.st
+	p.ns = nodestate.New(st.setup, nodestate.Config{
+		Store:         p.store,
+		Prefix:        append(append([]byte(nil), p.cfg.DBKey...), "ns:"...),
+		Clock:         p.clock,
+		FlushInterval: persistInterval,
+		Log:           p.log,
+	})
+	for _, sub := range []struct {
+		flags  nodestate.Flags
+		handle nodestate.StateCallback
+	}{
+		{st.hasValue, p.onLoaded},
+		{st.inDialProcess, p.onQuery},
+		{st.inDialProcess, p.onCanDial},
+		{nodestate.MergeFlags(st.dialed, st.dialTimeout), p.onDialTimeout},
+		{st.dialed, p.onDialed},
+		{st.underWay, p.onUnderWay},
+		{st.redialWait, p.onRedialWait},
+	} {
+		p.subscribe(sub.flags, sub.handle)
+	}
+	p.known = newWrsIterator(p.ns, st.hasValue, st.inDialProcess, st.weight, rand.New(rand.NewPCG(p.cfg.Seed, 1)))
+	p.trusted = NewQueueIterator(p.ns, st.alwaysConnect, st.inDialProcess, true, nil)
+	p.mix = newMix(p.trusted, p.known, &p.calls, p.log)
+	p.known.filled, p.trusted.filled = p.mix.wakeUp, p.mix.wakeUp
+	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, p.admit)
+	p.fill.pause = p.queryPause
+	p.ready = NewQueueIterator(p.ns, st.canDial, nodestate.MergeFlags(st.dialed, st.connected, st.redialWait), true, p.setNeeded)
+	p.output = newOutput(p)
+}
+
+// subscribe has handle called for changes of the flags, but not at shutdown,
+// when they only seem to be reset.
+func (p *ServerPool) subscribe(flags nodestate.Flags, handle nodestate.StateCallback) {
+	p.ns.SubscribeState(flags.Or(p.st.offline), func(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
+		if newState.HasNone(p.st.offline) {
+			handle(op, n, oldState, newState)
+		}
+	})
+}
+
+// candidateFlag is the flag that an ordinary candidate gets first.
+func (p *ServerPool) candidateFlag() nodestate.Flags {
+	if p.cfg.Query == nil {
+		return p.st.canDial
+	}
+	return p.st.query
+}
+
+// Iterator returns the nodes to dial next, for p2p.Protocol.DialCandidates. It
+// is one and the same at every call. Its Next waits until the pool is started
+// and has a candidate, and returns false only after Close or Stop. Closing it
+// ends the search: sources are closed too.
+func (p *ServerPool) Iterator() enode.Iterator { return p.output }
+
+// AddSource adds a source of discovered nodes, which the pool owns from then
+// on. A nil source is ignored. A source should wait when it has nothing new;
+// one that blocks delays no other.
+func (p *ServerPool) AddSource(source enode.Iterator) {
+	if !isNil(source) {
+		p.mix.add(source)
+	}
+}
+
+// Start begins the search for servers. Further calls, and calls after Stop, do
+// nothing.
+func (p *ServerPool) Start() {
+	p.startOnce.Do(func() {
+		if p.stopping.Load() {
+			return
+		}
+		if err := p.ns.Start(); errors.Is(err, nodestate.ErrClosed) {
+			return
+		} // any other error was logged, and the machine runs
+		p.ns.Operation(p.addTrusted)
+		p.mix.start()
+		p.mu.Lock()
+		p.setTickLocked()
+		p.mu.Unlock()
+		close(p.started)
+	})
+}
+
+// addTrusted marks the trusted servers.
+func (p *ServerPool) addTrusted(op nodestate.Op) {
+	for _, url := range p.cfg.Trusted {
+		n, err := enode.Parse(enode.ValidSchemes, url)
+		if err != nil {
+			p.log.Error("Trusted server is skipped", "url", url, "err", err)
+			continue
+		}
+		op.SetState(n, p.st.alwaysConnect, none, 0)
+	}
+}
+
+// Stop ends the search, saves everything and closes what the pool has opened.
+// It returns within a second, whatever sources and queries do: goroutines
+// inside these end when they return. Further calls wait for the first one.
+func (p *ServerPool) Stop() {
+	p.stopOnce.Do(func() {
+		p.stopping.Store(true)
+		p.cancel()
+		p.output.Close()
+		p.stopHousekeeping()
+		p.ns.Operation(p.updateConnected)
+		p.ns.Stop()
+		p.flushMemory()
+		p.values.Stop()
+		if err := p.closeStore(); err != nil {
+			p.log.Error("Database could not be closed", "err", err)
+		}
+		if !p.calls.wait(stopPatience) {
+			p.log.Warn("A source or query has not returned; its goroutine is left behind")
+		}
+	})
+}
+
+// setTickLocked sets the timer for the next round of housekeeping.
+func (p *ServerPool) setTickLocked() {
+	if !p.stopping.Load() {
+		p.timers.Add(1)
+		p.mu.tick = p.clock.AfterFunc(persistInterval, p.housekeep)
+	}
+}
+
+// housekeep saves what the pool remembers and, once an update period, brings
+// the weights of connected servers up to date.
+func (p *ServerPool) housekeep() {
+	defer p.timers.Done()
+	p.flushMemory()
+	p.mu.Lock()
+	p.mu.ticks++
+	update := p.mu.ticks%int(updatePeriod/persistInterval) == 0
+	p.mu.Unlock()
+	if update {
+		p.ns.Operation(p.updateConnected)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setTickLocked()
+}
+
+func (p *ServerPool) stopHousekeeping() {
+	p.mu.Lock()
+	if p.mu.tick != nil && p.mu.tick.Stop() {
+		p.timers.Done()
+	}
+	p.mu.Unlock()
+	p.timers.Wait()
+}
+
+// flushMemory writes what changed in the memory.
+func (p *ServerPool) flushMemory() {
+	p.memoryIO.Lock()
+	defer p.memoryIO.Unlock()
+	p.mu.Lock()
+	entries := p.mu.memory.takeDirty()
+	p.mu.Unlock()
+	if err := writeMemory(p.store, p.memoryKey, entries); err != nil {
+		p.log.Error("Nodes' histories could not be saved, will try again", "count", len(entries), "err", err)
+		p.mu.Lock()
+		p.mu.memory.markDirty(entries)
+		p.mu.Unlock()
+	}
+}
+
+// Persist stores what is known of a node at once, and its record if that is
+// newer than the one known. Unknown nodes are ignored.
+func (p *ServerPool) Persist(n *enode.Node) {
+	err := p.ns.Persist(n)
+	if err != nil && !errors.Is(err, nodestate.ErrClosed) && !errors.Is(err, nodestate.ErrNotStarted) {
+		p.log.Error("Node could not be saved", "err", err)
+	}
+}
+
+func (p *ServerPool) unixNow() int64 { return p.cfg.WallClock().Unix() }

@@ -1,0 +1,154 @@
+package serverpool
+
+import (
+	"context"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+
+	"github.com/lespool/lespool/nodestate"
+)
+
+// Queries are made while somebody waits for a candidate, as many at a time as
+// queryLimit says and as often as the token bucket allows.
+
+const (
+	// queryTimeout is when a query that has not returned counts as silence. The
+	// slowest honest one fetches the record first and repeats a lost packet.
+	queryTimeout = 5 * time.Second
+	// maxCalls bounds the calls of a query function that does not return.
+	// Beyond it servers are dialed unasked.
+	maxCalls = 2 * maxQueries
+	// warnSilence is how many silent servers in a row are worth a warning.
+	warnSilence = 20
+)
+
+// pendingQuery is a query under way.
+type pendingQuery struct{ cancel context.CancelFunc }
+
+// setNeeded is called when the first reader of the output begins to wait, and
+// when none waits any more.
+func (p *ServerPool) setNeeded(needed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.needed = needed
+	p.retargetLocked()
+}
+
+// adaptLimit changes the number of queries under way.
+func (p *ServerPool) adaptLimit(change func(*queryLimit)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.mu.limit)
+	p.retargetLocked()
+}
+
+func (p *ServerPool) retargetLocked() {
+	target := 0
+	switch {
+	case !p.mu.needed:
+	case p.cfg.Query == nil:
+		target = 1
+	default:
+		target = p.mu.limit.limit()
+	}
+	p.fill.SetTarget(target)
+}
+
+// queryPause returns how long the next query has to wait.
+func (p *ServerPool) queryPause() time.Duration {
+	if p.cfg.Query == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.bucket.wait(p.clock.Now())
+}
+
+func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	q := &pendingQuery{cancel}
+	p.mu.Lock()
+	p.mu.bucket.take(p.clock.Now())
+	p.mu.queries[n.ID()] = q
+	stuck := p.mu.calls >= maxCalls
+	warn := stuck && !p.mu.counts.stuck
+	p.mu.counts.stuck = stuck
+	if !stuck {
+		p.mu.calls++
+		p.mu.counts.asked++
+	}
+	p.mu.Unlock()
+	if warn {
+		p.log.Error("Queries do not return, servers are dialed unasked", "calls", maxCalls)
+	}
+	if stuck {
+		p.answered(op, n, Unasked)
+		return
+	}
+	p.calls.run(func() { p.runQuery(ctx, q, n) })
+}
+
+// runQuery asks and hands in the answer, unless it comes too late.
+func (p *ServerPool) runQuery(ctx context.Context, q *pendingQuery, n *enode.Node) {
+	defer q.cancel()
+	answer := p.ask(ctx, n)
+	p.ns.Operation(func(op nodestate.Op) {
+		p.mu.Lock()
+		current := p.mu.queries[n.ID()] == q
+		p.mu.Unlock()
+		if current {
+			p.answered(op, n, answer)
+		}
+	})
+}
+
+// ask calls the application's function, whatever that does.
+func (p *ServerPool) ask(ctx context.Context, n *enode.Node) (answer Answer) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("Query panicked", "id", n.ID(), "panic", v)
+			answer = Silent
+		}
+		p.mu.Lock()
+		p.mu.calls--
+		p.mu.Unlock()
+	}()
+	return p.cfg.Query(ctx, n)
+}
+
+func (p *ServerPool) endQuery(id enode.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q := p.mu.queries[id]; q != nil {
+		q.cancel()
+		delete(p.mu.queries, id)
+	}
+}
+
+// countAnswer learns from the outcome of a query.
+func (p *ServerPool) countAnswer(answer Answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &p.mu.counts
+	switch answer {
+	case Yes:
+		c.saidYes++
+		c.silentInRow = 0
+		p.mu.limit.found()
+	case No:
+		c.saidNo++
+		c.silentInRow = 0
+		p.mu.limit.lost()
+	case Unasked:
+		c.unasked++
+	default:
+		c.silent++
+		c.silentInRow++
+		p.mu.limit.lost()
+		if c.silentInRow%warnSilence == 0 {
+			p.log.Warn("Servers do not answer queries", "inRow", c.silentInRow)
+		}
+	}
+	p.retargetLocked()
+}

@@ -1,0 +1,379 @@
+package serverpool
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+
+	"github.com/lespool/lespool/nodestate"
+)
+
+// This file is the life of a node, in the order of the diagram in the package
+// comment. Functions that take an Op run inside an operation.
+
+// Reasons why a node is no candidate.
+var (
+	errNoNode   = errors.New("nil node")
+	errNoPort   = errors.New("no TCP port")
+	errBusy     = errors.New("in the dial process already")
+	errWaiting  = errors.New("waits for its redial time")
+	errCrowded  = errors.New("too many nodes of its network")
+	errPanicked = errors.New("Accept panicked")
+)
+
+const (
+	// canDialTimeout is how long a candidate waits to be given out. More uses
+	// older answers, which may have become untrue.
+	canDialTimeout = 10 * time.Second
+	// takeTimeout is how long a node that was given out may wait for its dial,
+	// where the pool sees dials.
+	takeTimeout = 10 * time.Second
+	// dialTimeout is how long a dial may take, and then the handshakes. It has
+	// to be longer than the 15 s that p2p gives to the dial.
+	dialTimeout = 16 * time.Second
+	// blindTimeout bounds all of these where the pool does not see dials.
+	blindTimeout = 30 * time.Second
+)
+
+// onLoaded takes up a known server again at Start.
+func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
+	if !oldState.HasAll(p.st.offline) || !newState.HasAll(p.st.hasValue) {
+		return
+	}
+	p.mu.Lock()
+	p.mu.counts.restored++
+	p.mu.Unlock()
+	h := p.historyOf(n)
+	p.setWeight(op, n, h, p.serviceOf(n, h))
+	if wait := h.remaining(p.unixNow()); wait > 0 && !h.isMinimal() {
+		p.leaveAlone(op, n, wait)
+	}
+}
+
+// admit takes a node from a source and makes it a candidate if it can be one.
+// It is the one filter that every source goes through.
+func (p *ServerPool) admit(n *enode.Node) bool {
+	reason := p.check(n)
+	if reason == errNoNode {
+		p.count(func(c *counts) { c.turnAway(reason) })
+		return false
+	}
+	err := p.ns.Operation(func(op nodestate.Op) {
+		if reason == nil {
+			reason = p.checkState(op, n)
+		}
+		if reason != nil {
+			p.turnAway(op, n, reason)
+			return
+		}
+		p.setHistory(op, n, p.historyOf(n))
+		if op.Machine().GetState(n).HasAll(p.st.alwaysConnect) {
+			op.SetState(n, p.st.canDial, none, canDialTimeout)
+			return
+		}
+		timeout := queryTimeout
+		if p.cfg.Query == nil {
+			timeout = canDialTimeout
+		}
+		op.SetState(n, p.candidateFlag(), none, timeout)
+	})
+	return err == nil && reason == nil
+}
+
+// check tells why a node cannot be a candidate, whatever its state.
+func (p *ServerPool) check(n *enode.Node) (reason error) {
+	if n == nil {
+		return errNoNode
+	}
+	p.count(func(c *counts) { c.see(n.ID()) })
+	if n.IP() != nil && n.TCP() == 0 {
+		return errNoPort
+	}
+	if p.cfg.Accept == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("Accept panicked", "panic", v)
+			reason = errPanicked
+		}
+	}()
+	if err := p.cfg.Accept(n); err != nil {
+		return notAccepted{err}
+	}
+	return nil
+}
+
+// notAccepted is the application's reason.
+type notAccepted struct{ error }
+
+// checkState tells why a node cannot be a candidate now.
+func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
+	state := op.Machine().GetState(n)
+	if !state.HasNone(p.st.underWay) {
+		return errBusy
+	}
+	now := p.clock.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if state.HasAll(p.st.redialWait) && !p.startsAnewLocked(op, n, state, now) {
+		return errBusy
+	}
+	if h, ok := p.mu.memory.get(n); ok && h.remaining(p.unixNow()) > 0 {
+		return errWaiting
+	}
+	if state.HasAll(p.st.alwaysConnect) {
+		p.mu.netCap.force(n.ID(), n.IP())
+		return nil
+	}
+	short := len(p.mu.sessions)+len(p.mu.queries)+len(p.mu.dials) < p.cfg.Wanted
+	ok, widened := p.mu.netCap.admit(n.ID(), n.IP(), now, short)
+	if widened > 0 {
+		p.log.Warn("Too few servers of different networks, allowing more of each", "limit", widened)
+	}
+	if !ok {
+		return errCrowded
+	}
+	return nil
+}
+
+// startsAnewLocked tells whether a waiting node without value has moved to
+// another endpoint, so that what was learned of the old one does not hold, and
+// forgets that. It is not taken up more often than any other node.
+func (p *ServerPool) startsAnewLocked(op nodestate.Op, n *enode.Node, state nodestate.Flags, now mclock.AbsTime) bool {
+	if state.HasAll(p.st.hasValue) || n.Seq() <= op.Machine().GetNode(n.ID()).Seq() || !p.mu.memory.moved(n) {
+		return false
+	}
+	h, _ := p.st.history.Get(p.ns, n)
+	if h.untilGivenAgain(now, p.cfg.MinRedial) > 0 {
+		return false
+	}
+	p.mu.memory.remove(n.ID())
+	p.st.history.ClearIn(op, n)
+	op.SetState(n, none, p.st.redialWait, 0)
+	return true
+}
+
+// turnAway counts a node that is no candidate. Known and trusted servers are
+// left alone for a while, or they would be offered again at once.
+func (p *ServerPool) turnAway(op nodestate.Op, n *enode.Node, reason error) {
+	p.count(func(c *counts) { c.turnAway(reason) })
+	state := op.Machine().GetState(n)
+	if state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) || !state.HasNone(p.st.inDialProcess) {
+		return
+	}
+	wait := minRedialWait * time.Second
+	if reason == errWaiting {
+		wait = p.historyOf(n).remaining(p.unixNow())
+	}
+	p.leaveAlone(op, n, wait)
+}
+
+// onQuery starts and ends the query of a candidate.
+func (p *ServerPool) onQuery(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
+	was, is := oldState.HasAll(p.st.query), newState.HasAll(p.st.query)
+	switch {
+	case is && !was:
+		p.startQuery(op, n)
+	case was && !is:
+		p.endQuery(n.ID())
+		if newState.HasNone(p.st.inDialProcess) {
+			p.answered(op, n, Silent) // its time was up
+		}
+	}
+}
+
+// answered takes the outcome of a query.
+func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
+	p.countAnswer(answer)
+	switch answer {
+	case Yes, Unasked:
+		op.SetState(n, p.st.canDial, p.st.query, canDialTimeout)
+	default:
+		p.endAttempt(op, n, attemptQuery)
+	}
+}
+
+// onCanDial takes back a candidate that nobody wanted in time. That is not its
+// fault and costs it nothing.
+func (p *ServerPool) onCanDial(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
+	if oldState.HasAll(p.st.canDial) && newState.HasNone(p.st.inDialProcess) {
+		p.adaptLimit((*queryLimit).lost)
+		p.leaveAlone(op, n, minRedialWait*time.Second)
+	}
+}
+
+// give turns a candidate into a node that is given out; nil if it has ceased
+// to be one.
+func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
+	p.ns.Operation(func(op nodestate.Op) {
+		if !op.Machine().GetState(n).HasAll(p.st.canDial) {
+			return
+		}
+		h := p.historyOf(n)
+		h.given, h.isGiven = p.clock.Now(), true
+		p.setHistory(op, n, h)
+		timeout := blindTimeout
+		if p.hasDialer.Load() {
+			timeout = takeTimeout
+		}
+		p.setDialed(op, n, &dial{}, timeout)
+		given = p.DialNode(n)
+	})
+	return given
+}
+
+// setDialed enters the dial of a node.
+func (p *ServerPool) setDialed(op nodestate.Op, n *enode.Node, d *dial, timeout time.Duration) {
+	p.mu.Lock()
+	p.mu.dials[n.ID()] = d
+	if !p.hasDialer.Load() || d.begun {
+		p.mu.counts.dialed++
+	}
+	p.mu.Unlock()
+	op.SetState(n, p.st.dialed, p.st.canDial.Or(p.st.redialWait), 0)
+	op.SetState(n, p.st.dialTimeout, none, timeout)
+}
+
+// onDialTimeout ends a dial that took too long.
+func (p *ServerPool) onDialTimeout(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
+	if !oldState.HasAll(p.st.dialTimeout) || newState.HasAll(p.st.dialTimeout) || !newState.HasAll(p.st.dialed) {
+		return
+	}
+	p.mu.Lock()
+	d := p.mu.dials[n.ID()]
+	untaken := p.hasDialer.Load() && d != nil && !d.begun
+	if untaken {
+		p.mu.counts.returned++
+	} else {
+		p.mu.counts.timedOut++
+	}
+	p.mu.Unlock()
+	if untaken {
+		p.leaveAlone(op, n, minRedialWait*time.Second) // p2p had no use for it
+	} else {
+		p.endDial(op, n)
+	}
+}
+
+// endDial ends a dial that led to no connection.
+func (p *ServerPool) endDial(op nodestate.Op, n *enode.Node) {
+	p.st.localAddress.ClearIn(op, n)
+	p.endAttempt(op, n, attemptDial)
+}
+
+// onDialed forgets the dial when the node is connected or was given up.
+func (p *ServerPool) onDialed(_ nodestate.Op, n *enode.Node, _, newState nodestate.Flags) {
+	if newState.HasNone(p.st.dialed) {
+		p.mu.Lock()
+		delete(p.mu.dials, n.ID())
+		p.mu.Unlock()
+	}
+}
+
+// onUnderWay frees the node's place in its network.
+func (p *ServerPool) onUnderWay(_ nodestate.Op, n *enode.Node, _, newState nodestate.Flags) {
+	if newState.IsEmpty() {
+		p.mu.Lock()
+		p.mu.netCap.remove(n.ID())
+		p.mu.Unlock()
+	}
+}
+
+// endAttempt charges a server for an attempt and leaves it alone for a while,
+// the longer the less it was worth. It returns what it was worth.
+func (p *ServerPool) endAttempt(op nodestate.Op, n *enode.Node, a attempt) service {
+	now := p.unixNow()
+	h := p.historyOf(n)
+	h.dialCost.Add(int64(a.cost), p.logOffset())
+	s := p.serviceOf(n, h)
+	wait := h.nextWait(now, a.step, s)
+	if wait > maxKnownWait {
+		s.total = 0 // as good as gone
+		p.st.localAddress.ClearIn(op, n)
+	}
+	if known := p.setWeight(op, n, h, s); !known {
+		wait = min(wait, maxValuelessWait)
+	}
+	h.waitStart, h.waitEnd = now, now+wait
+	p.setHistory(op, n, h)
+	p.leaveAlone(op, n, p.jitter(time.Duration(wait)*time.Second))
+	return s
+}
+
+func (p *ServerPool) jitter(d time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return d + time.Duration(p.mu.rnd.Float64()*redialJitter*float64(d))
+}
+
+// leaveAlone keeps a node out of the dial process for some time, at least
+// until it may be given out again.
+func (p *ServerPool) leaveAlone(op nodestate.Op, n *enode.Node, d time.Duration) {
+	now := p.clock.Now()
+	d = max(d, p.historyOf(n).untilGivenAgain(now, p.cfg.MinRedial))
+	p.mu.Lock()
+	p.mu.waits[n.ID()] = now.Add(d)
+	p.mu.Unlock()
+	op.SetState(n, p.st.redialWait, p.st.underWay.Or(p.st.dialTimeout), d)
+}
+
+// onRedialWait forgets the end of a wait that is over.
+func (p *ServerPool) onRedialWait(_ nodestate.Op, n *enode.Node, _, newState nodestate.Flags) {
+	if newState.HasNone(p.st.redialWait) {
+		p.mu.Lock()
+		delete(p.mu.waits, n.ID())
+		p.mu.Unlock()
+	}
+}
+
+// historyOf returns what is remembered of a node.
+func (p *ServerPool) historyOf(n *enode.Node) history {
+	if h, ok := p.st.history.Get(p.ns, n); ok {
+		return h
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h, _ := p.mu.memory.get(n)
+	return h
+}
+
+// setHistory keeps the history of a node, which for nodes without value has to
+// outlive their time in the state machine.
+func (p *ServerPool) setHistory(op nodestate.Op, n *enode.Node, h history) {
+	p.st.history.SetIn(op, n, h)
+	id := n.ID()
+	known := op.Machine().GetState(n).HasAll(p.st.hasValue)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case known:
+		p.mu.memory.remove(id)
+	case h.waitEnd != 0:
+		// n may bear a local address, the machine's record does not.
+		p.mu.memory.put(op.Machine().GetNode(id), h)
+	}
+}
+
+// setWeight keeps the chance of a server to be chosen and tells whether it is
+// worth knowing.
+func (p *ServerPool) setWeight(op nodestate.Op, n *enode.Node, h history, s service) (known bool) {
+	w := s.weight()
+	if w < minWeight || h.inbound && op.Machine().GetNode(n.ID()).Seq() == 0 {
+		p.st.weight.ClearIn(op, n)
+		op.SetState(n, none, p.st.hasValue, 0)
+		return false
+	}
+	op.SetState(n, p.st.hasValue, none, 0)
+	p.st.weight.SetIn(op, n, w)
+	return true
+}
+
+// count changes the counters.
+func (p *ServerPool) count(f func(*counts)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.mu.counts)
+}
