@@ -255,6 +255,9 @@ func (r *reference) basketPrices(costs []uint64, prices []float64) {
 // relative to each other, and none in how much it counts. It returns whether
 // anything was moved.
 func (b *basket) drain(share float64, ref *reference, sum *basket) bool {
+	if share == 0 {
+		return false
+	}
 	b.raise(sum.Exp)
 	var worth, value float64
 	moved := false

@@ -255,13 +255,31 @@ func (rt *ResponseTimeStats) encode(buf rlp.EncoderBuffer) {
 
 // DecodeRLP implements [rlp.Decoder]. On an error rt is left as it was.
 func (rt *ResponseTimeStats) DecodeRLP(s *rlp.Stream) error {
-	var rec struct {
-		Stats [timeBins]uint64
-		Exp   uint64
-	}
-	if err := s.Decode(&rec); err != nil {
+	var rec ResponseTimeStats
+	if err := rec.decode(s); err != nil {
 		return fmt.Errorf("response time statistics: %w", err)
 	}
-	rt.stats, rt.exp = rec.Stats, rec.Exp
+	*rt = rec
 	return nil
+}
+
+func (rt *ResponseTimeStats) decode(s *rlp.Stream) (err error) {
+	if _, err = s.List(); err != nil {
+		return err
+	}
+	if _, err = s.List(); err != nil {
+		return err
+	}
+	for i := range rt.stats {
+		if rt.stats[i], err = s.Uint64(); err != nil {
+			return err
+		}
+	}
+	if err = s.ListEnd(); err != nil {
+		return err
+	}
+	if rt.exp, err = s.Uint64(); err != nil {
+		return err
+	}
+	return s.ListEnd()
 }
