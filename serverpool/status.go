@@ -35,10 +35,7 @@ type Status struct {
 
 // Status returns a snapshot. It may be called at any time.
 func (p *ServerPool) Status() Status {
-	known := 0
-	for range p.ns.All(p.st.hasValue, none) {
-		known++
-	}
+	known := len(p.KnownServers())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := &p.mu.counts
@@ -71,6 +68,16 @@ func (p *ServerPool) Status() Status {
 		}
 	}
 	return s
+}
+
+// KnownServers returns the servers whose service was worth something, in this
+// run or earlier ones, ordered by id. It may be called at any time.
+func (p *ServerPool) KnownServers() []*enode.Node {
+	var nodes []*enode.Node
+	for n := range p.ns.All(p.st.hasValue, none) {
+		nodes = append(nodes, n)
+	}
+	return nodes
 }
 
 // counts are the numbers behind Status.
