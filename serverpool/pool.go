@@ -90,6 +90,8 @@ type ServerPool struct {
 		metrics  metrics
 		tick     mclock.Timer
 		ticks    int
+
+		lastStatus *Status // once stopped
 	}
 }
 
@@ -260,6 +262,10 @@ func (p *ServerPool) Stop() {
 		p.output.Close()
 		p.stopHousekeeping()
 		p.ns.Operation(p.updateConnected)
+		last := p.Status()
+		p.mu.Lock()
+		p.mu.lastStatus = &last
+		p.mu.Unlock()
 		p.ns.Stop()
 		p.flushMemory()
 		p.values.Stop()

@@ -33,11 +33,15 @@ type Status struct {
 	Timeout    time.Duration `json:"timeout"`    // recommended for requests, in ns
 }
 
-// Status returns a snapshot. It may be called at any time.
+// Status returns a snapshot; after Stop it is the last one. It may be called
+// at any time.
 func (p *ServerPool) Status() Status {
 	known := len(p.KnownServers())
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.mu.lastStatus != nil {
+		return *p.mu.lastStatus
+	}
 	c := &p.mu.counts
 	s := Status{
 		Seen:        c.seen,

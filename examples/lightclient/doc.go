@@ -1,4 +1,7 @@
-// Command lightclient starts a network of light servers on loopback addresses.
+// Command lightclient shows a light client that finds its servers with a server
+// pool, on a network of light servers on loopback addresses.
+//
+//	go run ./examples/lightclient -duration 20s
 //
 // The servers are real: each is a p2p.Server with discv5, TCP connections and
 // the protocol lightdemo/1, and most answer capacity queries by UDP. Some have
@@ -8,7 +11,14 @@
 // discovery only. The seed decides all of it, so that a second run meets the
 // same servers at the same addresses.
 //
-// The files: plan.go decides what each server is like, server.go is a server,
-// network.go starts them and publishes the tree, protocol.go has the messages
-// and the client's end of a connection.
+// The client is a p2p.Server too. Its dial candidates are those of the pool, its
+// dialer is the pool's, and it tells the pool what each request brought. With
+// -datadir a second run begins with the servers that were good in the first;
+// with -noquery servers are dialed without being asked, which shows what the
+// queries save.
+//
+// The files: client.go is the client and how it embeds the pool, stats.go and
+// display.go show what happens; plan.go decides what each server is like,
+// server.go is a server, network.go starts them and publishes the tree,
+// protocol.go has the messages and the client's end of a connection.
 package main
