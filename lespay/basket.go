@@ -225,28 +225,27 @@ func (b *basket) view() *reference {
 	return r
 }
 
-// basketPrices fills into prices what one request of each type adds to the
-// value of a server's basket, not inflated. The server's costs are made
-// comparable to those of others by a factor: what the reference basket is worth
-// over what it would cost there. Types without a known cost are left out of
-// both sums and count with their reference value.
-func (r *reference) basketPrices(costs []uint64, prices []float64) {
+// tally is what a server's tracker keeps of one type of request: the server's
+// cost of one, the reference value of one, and how many were served since the
+// last time that they were priced.
+type tally struct {
+	cost, worth float64
+	pending     uint64
+}
+
+// costFactor makes a server's costs comparable to those of others: it is what
+// the reference basket is worth over what it would cost there, 0 if it would
+// cost nothing. Types without a cost, from priced on, are left out of both.
+func (r *reference) costFactor(types []tally, priced int) float64 {
 	var worth, cost float64
-	for i, c := range costs {
+	for i := range types[:priced] {
 		worth += r.values[i]
-		cost += float64(c) * r.amounts[i]
+		cost += types[i].cost * r.amounts[i]
 	}
-	factor := 0.0
-	if cost >= 1 {
-		factor = worth * basketUnit / cost
+	if cost < 1 {
+		return 0
 	}
-	for i := range prices {
-		if i < len(costs) {
-			prices[i] = float64(costs[i]) * factor
-		} else {
-			prices[i] = r.prices[i] * basketUnit
-		}
-	}
+	return worth * basketUnit / cost
 }
 
 // drain moves a share of b into sum, whose exponent is not below b's. The moved
@@ -260,28 +259,28 @@ func (b *basket) drain(share float64, ref *reference, sum *basket) bool {
 	}
 	b.raise(sum.Exp)
 	var worth, value float64
-	moved := false
 	for i, it := range b.Items {
-		amount := shareOf(it.Amount, share)
-		moved = moved || amount > 0
-		worth += float64(amount) * ref.prices[i]
-		value += float64(shareOf(it.Value, share))
+		worth += float64(it.Amount) * ref.prices[i]
+		value += float64(it.Value)
 	}
-	if !moved {
-		return false
-	}
+	scale := worth / value // not used if there is no value
+	moved := false
 	for i := range b.Items {
 		it := &b.Items[i]
 		amount, part := shareOf(it.Amount, share), shareOf(it.Value, share)
+		if amount|part == 0 {
+			continue
+		}
 		it.Amount -= amount
 		it.Value -= part
-		priced := float64(amount) * ref.prices[i]
-		if value > 0 {
-			priced = float64(part) / value * worth
+		priced := float64(part) * scale
+		if value == 0 {
+			priced = float64(amount) * ref.prices[i]
 		}
 		sum.Items[i].add(amount, floatToUint64(priced))
+		moved = true
 	}
-	return true
+	return moved
 }
 
 func shareOf(v uint64, share float64) uint64 {

@@ -108,14 +108,19 @@ func TestDrainMovesAmountsAndPricesThem(t *testing.T) {
 		sum := basket{Items: make([]basketItem, n)}
 		share := rapid.Float64Range(0, 1).Draw(t, "share")
 		b.drain(share, view, &sum)
-		var worth, value float64
+		var worth, value, slack, held, all float64
+		for i, it := range before.Items {
+			held += float64(it.Value)
+			all += float64(it.Amount) * view.prices[i]
+		}
 		for i, it := range sum.Items {
+			slack += 2 + 2*view.prices[i] + 2*all/max(held, 1) // rounding
 			require.Equal(t, before.Items[i].Amount, b.Items[i].Amount+it.Amount)
 			require.InDelta(t, float64(before.Items[i].Amount)*share, float64(it.Amount), 1)
 			worth += float64(it.Amount) * view.prices[i]
 			value += float64(it.Value)
 		}
-		require.InDelta(t, worth, value, worth*1e-9+float64(n))
+		require.InDelta(t, worth, value, worth*1e-9+slack)
 		for i := range ref.Items {
 			ref.Items[i].add(sum.Items[i].Amount, sum.Items[i].Value)
 		}
@@ -124,20 +129,39 @@ func TestDrainMovesAmountsAndPricesThem(t *testing.T) {
 	})
 }
 
-func TestBasketPrices(t *testing.T) {
+func TestCostFactor(t *testing.T) {
 	ref := (&basket{Items: []basketItem{{1e6, 3e6}, {2e6, 0}}}).view()
-	prices := make([]float64, 2)
-	ref.basketPrices([]uint64{100, 50}, prices)
-	// 3e6·1e6 / (100·1e6 + 50·2e6) = 15000 for a unit of cost
-	require.Equal(t, []float64{1.5e6, 0.75e6}, prices)
-	ref.basketPrices([]uint64{0, 0}, prices)
-	require.Equal(t, []float64{0, 0}, prices, "no cost, no value")
-	ref.basketPrices([]uint64{7}, prices)
-	require.InDeltaSlice(t, []float64{3e6, 0}, prices, 1e-6, "as elsewhere")
-	ref.basketPrices(nil, prices)
-	require.Equal(t, []float64{3e6, 0}, prices)
-	ref.basketPrices([]uint64{math.MaxUint64, math.MaxUint64}, prices)
-	require.InDeltaSlice(t, []float64{1e6, 1e6}, prices, 1)
+	for _, c := range []struct {
+		costs []tally
+		want  float64
+	}{
+		{[]tally{{cost: 100}, {cost: 50}}, 15000}, // 3e6·1e6 / (100·1e6 + 50·2e6)
+		{[]tally{{cost: 0}, {cost: 0}}, 0},
+		{[]tally{{cost: 1e-7}}, 0}, // below 1
+		{[]tally{{cost: 7}}, 3e6 / 7.},
+		{nil, 0},
+		{[]tally{{cost: math.MaxUint64}, {cost: math.MaxUint64}}, 1e6 / math.MaxUint64},
+	} {
+		require.InDelta(t, c.want, ref.costFactor(c.costs, len(c.costs)), c.want*1e-9, "%v", c.costs)
+	}
+}
+
+// A server's costs give its basket comparable values, whatever their unit; what
+// has no cost is priced as elsewhere.
+func TestServedRequestsArePricedByCost(t *testing.T) {
+	w := newWorld(t)
+	vt := w.start() // reference values 0.5, 1, 1.5
+	for _, unit := range []uint64{1, 1000, 1e15} {
+		nv := vt.Register(id(int(unit % 97)))
+		nv.UpdateCosts([]uint64{1 * unit, 2 * unit, 3 * unit})
+		nv.Served([]ServedRequest{{0, 2}, {2, 2}}, 0)
+		nv.UpdateCosts([]uint64{3 * unit, 3 * unit}) // what was served before keeps its price
+		nv.Served([]ServedRequest{{0, 4}, {2, 4}}, 0)
+		nv.mu.flush()
+		require.InDelta(t, 1e6*(2*0.5+4*0.75), float64(nv.mu.basket.Items[0].Value), 2)
+		require.InDelta(t, 1e6*(2*1.5+4*1.5), float64(nv.mu.basket.Items[2].Value), 2)
+		require.EqualValues(t, 6e6, nv.mu.basket.Items[2].Amount)
+	}
 }
 
 func TestNormalizeNeverDividesByZero(t *testing.T) {

@@ -70,13 +70,18 @@ func (f Fixed64) plus(g Fixed64) Fixed64 {
 }
 
 // floatToUint64 truncates f into the range of uint64; NaN gives 0. A plain
-// conversion out of range has a result that depends on the processor.
+// conversion out of range has a result that depends on the processor, and one
+// to int64 is faster.
 func floatToUint64(f float64) uint64 {
 	switch {
+	case f < 1:
+		return 0
+	case f < 1<<63:
+		return uint64(int64(f))
+	case f < 1<<64:
+		return uint64(f)
 	case f >= 1<<64:
 		return math.MaxUint64
-	case f > 0:
-		return uint64(f)
 	}
 	return 0
 }

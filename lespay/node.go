@@ -40,7 +40,7 @@ const (
 // to be priced as elsewhere. The slice is copied.
 func (nv *NodeValueTracker) UpdateCosts(costs []uint64) {
 	nv.mu.Lock()
-	types := len(nv.mu.pending)
+	types := len(nv.mu.types)
 	misfit := len(costs) != types && nv.mu.firstTime(misuseTable)
 	unregistered := !nv.mu.registered && nv.mu.firstTime(misuseUnregistered)
 	nv.mu.setCosts(costs)
@@ -57,14 +57,14 @@ func (nv *NodeValueTracker) UpdateCosts(costs []uint64) {
 // were sent. Call it when the answer has been verified, and for each request
 // call either Served or [NodeValueTracker.Failed], once. It does not allocate.
 func (nv *NodeValueTracker) Served(reqs []ServedRequest, respTime time.Duration) {
-	nv.count(answer{reqs, TimeToStatScale(respTime), true})
+	nv.count(reqs, TimeToStatScale(respTime), true)
 }
 
 // Failed counts requests whose answer did not pass verification, came too late
 // to be of use, or never came. They lower the service value and do not change
 // the recommended timeout. It does not allocate.
 func (nv *NodeValueTracker) Failed(reqs []ServedRequest) {
-	nv.count(answer{reqs, lastBin, false})
+	nv.count(reqs, lastBin, false)
 }
 
 // RtStats returns the server's answers of all sessions, those of this moment
@@ -76,22 +76,16 @@ func (nv *NodeValueTracker) RtStats() ResponseTimeStats {
 	return nv.mu.allStats()
 }
 
-// answer is one outcome to count: what was asked for, where on the time axis
-// the answer is, and whether it was good.
-type answer struct {
-	reqs   []ServedRequest
-	pos    float64
-	served bool
-}
-
-func (nv *NodeValueTracker) count(a answer) {
+// count counts an outcome at a place on the time axis.
+func (nv *NodeValueTracker) count(reqs []ServedRequest, pos float64, served bool) {
 	nv.mu.Lock()
 	if !nv.mu.registered {
 		nv.mu.Unlock()
-		nv.vt.countUnregistered(nv, a)
+		nv.vt.countUnregistered(nv, reqs, pos, served)
 		return
 	}
-	complain := nv.mu.add(a) && nv.mu.firstTime(misuseType)
+	known := nv.mu.add(reqs, pos, served)
+	complain := !known && nv.mu.firstTime(misuseType)
 	nv.mu.Unlock()
 	if complain {
 		nv.vt.reportType(nv.id)
@@ -111,16 +105,17 @@ type nodeState struct {
 	// list of prices. fold puts them where they belong.
 	ref     *reference
 	factor  ExpirationFactor
+	unit    float64          // what a weight of 1 adds to fresh, from factor
 	fresh   [timeBins]uint64 // answers since the last fold, inflated by factor
 	counted bool             // fresh is not empty
-	pending []uint64         // requests of each type since the last flush
-	waiting bool             // pending is not empty
+	types   []tally          // with the requests since the last flush
+	waiting bool             // there are such requests
 
 	stats  ResponseTimeStats // of all sessions, without fresh
 	basket basket            // without pending, and what has moved to the reference basket
 	since  mclock.AbsTime    // when a share of the basket last moved
-	costs  []uint64          // the server's, for the first so many types
-	prices []float64         // see reference.basketPrices
+	priced int               // how many types the server's cost table has
+	price  float64           // see reference.costFactor
 }
 
 // firstTime notes a mistake and tells whether it is the first of its kind.
@@ -130,25 +125,26 @@ func (n *nodeState) firstTime(m misuse) bool {
 	return first
 }
 
-// add counts an outcome and returns whether there was an unknown request type,
-// which is left out.
-func (n *nodeState) add(a answer) (unknown bool) {
+// add counts an outcome. It returns false if there were unknown request types,
+// which are left out.
+func (n *nodeState) add(reqs []ServedRequest, pos float64, served bool) bool {
+	known := true
 	var weight float64
-	prices := n.ref.prices
-	for _, r := range a.reqs {
-		if uint(r.ReqType) >= uint(len(prices)) {
-			unknown = true
+	for _, r := range reqs {
+		if uint(r.ReqType) >= uint(len(n.types)) {
+			known = false
 			continue
 		}
-		weight += float64(r.Amount) * prices[r.ReqType]
-		if a.served {
-			n.pending[r.ReqType] = addSat(n.pending[r.ReqType], uint64(r.Amount))
+		t := &n.types[r.ReqType]
+		weight += float64(r.Amount) * t.worth
+		if served {
+			t.pending = addSat(t.pending, uint64(r.Amount))
 		}
 	}
-	addToBins(&n.fresh, a.pos, weight*n.factor.Factor*weightUnit)
+	n.waiting = n.waiting || served
+	addToBins(&n.fresh, pos, weight*n.unit)
 	n.counted, n.dirty = true, true
-	n.waiting = n.waiting || a.served
-	return unknown
+	return known
 }
 
 // allStats returns the statistics with what is not folded yet.
@@ -167,12 +163,18 @@ func (n *nodeState) flush() {
 	}
 	n.basket.raise(n.factor.Exp)
 	unit := scalePow2(n.factor.Factor, n.factor.Exp, n.basket.Exp)
-	for i, amount := range n.pending {
-		if amount != 0 {
-			a := float64(amount) * unit
-			n.basket.Items[i].add(floatToUint64(a*basketUnit), floatToUint64(a*n.prices[i]))
-			n.pending[i] = 0
+	for i := range n.types {
+		t := &n.types[i]
+		if t.pending == 0 {
+			continue
 		}
+		price := t.worth * basketUnit // unknown: as elsewhere
+		if i < n.priced {
+			price = t.cost * n.price
+		}
+		amount := float64(t.pending) * unit
+		n.basket.Items[i].add(floatToUint64(amount*basketUnit), floatToUint64(amount*price))
+		t.pending = 0
 	}
 	n.waiting = false
 }
@@ -186,27 +188,41 @@ func (n *nodeState) fold(global *ResponseTimeStats) {
 	if !n.counted {
 		return
 	}
-	n.stats.addBins(&n.fresh, n.factor.Exp)
-	global.addBins(&n.fresh, n.factor.Exp)
-	n.fresh = [timeBins]uint64{}
+	n.stats.raise(n.factor.Exp)
+	global.raise(n.factor.Exp)
+	down, globalDown := n.stats.exp-n.factor.Exp, global.exp-n.factor.Exp
+	for i, v := range n.fresh {
+		if v != 0 {
+			n.stats.stats[i] = addSat(n.stats.stats[i], v>>down)
+			global.stats[i] = addSat(global.stats[i], v>>globalDown)
+			n.fresh[i] = 0
+		}
+	}
 	n.counted = false
 }
 
 // adopt starts the books for a new factor and new reference values; nothing may
 // be left unfolded.
 func (n *nodeState) adopt(factor ExpirationFactor, ref *reference) {
-	n.factor = factor
-	if ref != n.ref {
-		n.ref = ref
-		ref.basketPrices(n.costs, n.prices)
+	n.factor, n.unit = factor, factor.Factor*weightUnit
+	if ref == n.ref {
+		return
 	}
+	n.ref = ref
+	for i := range n.types {
+		n.types[i].worth = ref.prices[i]
+	}
+	n.price = ref.costFactor(n.types, n.priced)
 }
 
 // setCosts sets the cost table; requests counted so far keep the old prices.
 func (n *nodeState) setCosts(costs []uint64) {
 	n.flush()
-	n.costs = append(n.costs[:0], costs[:min(len(costs), len(n.prices))]...)
-	n.ref.basketPrices(n.costs, n.prices)
+	n.priced = min(len(costs), len(n.types))
+	for i, cost := range costs[:n.priced] {
+		n.types[i].cost = float64(cost)
+	}
+	n.price = n.ref.costFactor(n.types, n.priced)
 }
 
 // connect starts a session: the old cost table is void, and the time before now

@@ -49,9 +49,12 @@ func TimeToStatScale(d time.Duration) float64 {
 	}
 	r := float64(d) * (1 / float64(minRespTime))
 	if r > 1 {
-		r = math.Log(r) + 1
+		r = ln(r) + 1
 	}
-	return min(r*timeScale, lastBin)
+	if r *= timeScale; r < lastBin {
+		return r
+	}
+	return lastBin
 }
 
 // StatScaleToTime is the inverse of [TimeToStatScale]. Positions above 31 go on
@@ -112,12 +115,12 @@ func (rt *ResponseTimeStats) Add(respTime time.Duration, weight float64, expFact
 // addToBins splits an inflated weight between the two bins next to pos, which
 // is in [0, 31], in proportion to the distance.
 func addToBins(bins *[timeBins]uint64, pos, weight float64) {
-	i := uint(pos)
+	i := uint(int(pos))
 	if i >= lastBin {
 		bins[lastBin] = addSat(bins[lastBin], floatToUint64(weight))
 		return
 	}
-	upper := floatToUint64(weight * (pos - float64(i)))
+	upper := floatToUint64(weight * (pos - float64(int(i))))
 	lower := floatToUint64(weight) - upper
 	bins[i] = addSat(bins[i], lower)
 	bins[i+1] = addSat(bins[i+1], upper)

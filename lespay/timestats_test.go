@@ -235,3 +235,12 @@ func FuzzStatsDecode(f *testing.F) {
 		rt.Timeout(0.5)
 	})
 }
+
+func TestLn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := rapid.Float64Range(1e-3, 1e6).Draw(t, "x")
+		require.InDelta(t, math.Log(x), ln(x), 2e-13*max(1, math.Abs(math.Log(x)))+1e-12)
+	})
+	require.InDelta(t, 0, ln(1), 1e-12)
+	require.InDelta(t, math.Log(200), ln(200), 1e-11)
+}

@@ -249,8 +249,7 @@ func (vt *ValueTracker) readLocked(id enode.ID) (*nodeRecord, error) {
 func (vt *ValueTracker) newNodeLocked(id enode.ID) *NodeValueTracker {
 	types := len(vt.cfg.Requests)
 	nv := &NodeValueTracker{vt: vt, id: id, slot: -1}
-	nv.mu.pending = make([]uint64, types)
-	nv.mu.prices = make([]float64, types)
+	nv.mu.types = make([]tally, types)
 	nv.mu.basket.Items = make([]basketItem, types)
 	nv.mu.adopt(ExpirationFactor{Exp: vt.mu.maxExp, Factor: 1}, vt.mu.ref)
 	return nv
@@ -306,7 +305,7 @@ func (vt *ValueTracker) armLocked() {
 
 // countUnregistered counts an outcome at a server that is not registered; nv is
 // what the caller holds, which may be out of date.
-func (vt *ValueTracker) countUnregistered(nv *NodeValueTracker, a answer) {
+func (vt *ValueTracker) countUnregistered(nv *NodeValueTracker, reqs []ServedRequest, pos float64, served bool) {
 	nv.mu.Lock()
 	complain := nv.mu.firstTime(misuseUnregistered)
 	nv.mu.Unlock()
@@ -325,7 +324,7 @@ func (vt *ValueTracker) countUnregistered(nv *NodeValueTracker, a answer) {
 	if !cur.mu.registered {
 		vt.refreshLocked(cur, now)
 	}
-	if cur.mu.add(a) && cur.mu.firstTime(misuseType) {
+	if !cur.mu.add(reqs, pos, served) && cur.mu.firstTime(misuseType) {
 		vt.reportType(cur.id)
 	}
 }

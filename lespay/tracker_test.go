@@ -241,12 +241,12 @@ func TestRegisterTwiceKeepsTheSession(t *testing.T) {
 	nv := vt.Register(id(0))
 	nv.UpdateCosts([]uint64{1, 2, 300})
 	require.Same(t, nv, vt.Register(id(0)))
-	require.Equal(t, []uint64{1, 2, 300}, nv.mu.costs)
+	require.Equal(t, 3, nv.mu.priced)
 	require.Same(t, nv, vt.GetNode(id(0)))
 	vt.Unregister(id(0))
 	require.Same(t, nv, vt.GetNode(id(0)))
 	require.Same(t, nv, vt.Register(id(0)))
-	require.Empty(t, nv.mu.costs, "a new session has a new table")
+	require.Zero(t, nv.mu.priced, "a new session has a new table")
 }
 
 func TestNothingRunsBeforeRegisterAndAfterStop(t *testing.T) {
