@@ -223,8 +223,10 @@ func FuzzStatsDecode(f *testing.F) {
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var rt ResponseTimeStats
-		if rlp.DecodeBytes(data, &rt) != nil {
-			require.Equal(t, ResponseTimeStats{}, rt)
+		if err := rlp.DecodeBytes(data, &rt); err != nil {
+			if err != rlp.ErrMoreThanOneValue { // which comes after decoding
+				require.Equal(t, ResponseTimeStats{}, rt)
+			}
 			return
 		}
 		again, err := rlp.EncodeToBytes(rt)
