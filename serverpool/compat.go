@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,16 +43,32 @@ func NewServerPool(db Store, dbKey []byte, mixTimeout time.Duration, query Query
 	if query != nil {
 		config.Query = query.ask()
 	}
-	p, err := New(config)
-	if err != nil {
-		log.Error("Server pool works without its database and request list", "err", err)
-		config.Store = nil
-		for i := range config.Requests {
-			config.Requests[i].InitAmount, config.Requests[i].InitValue = 1, 1
-		}
-		p, _ = New(config) // nothing is left that could fail
-	}
+	p := newWhatever(config)
 	return p, p.Iterator()
+}
+
+// newWhatever makes a pool of as much of a configuration as can be used.
+func newWhatever(config Config) *ServerPool {
+	equal := slices.Clone(config.Requests)
+	for i := range equal {
+		equal[i].InitAmount, equal[i].InitValue = 1, 1
+	}
+	memoryOnly, equalOnly := config, config
+	memoryOnly.Store, equalOnly.Requests = nil, equal
+	p, err := New(config)
+	if err == nil {
+		return p
+	}
+	if p, e := New(equalOnly); e == nil {
+		log.Error("Request types have bad amounts or values, all count the same", "err", err)
+		return p
+	}
+	log.Error("Server pool works without its database", "err", err)
+	if p, err = New(memoryOnly); err != nil {
+		memoryOnly.Requests = equal
+		p, _ = New(memoryOnly) // nothing is left that could fail
+	}
+	return p
 }
 
 // ask makes a Query of the function.
@@ -127,11 +144,16 @@ func usableRequests(list []RequestInfo) []RequestInfo {
 // connected, and count session values and dials. Nil is skipped. It has to be
 // called before Start.
 func (p *ServerPool) AddMetrics(suggestedTimeoutGauge, totalValueGauge, serverSelectableGauge, serverConnectedGauge Gauge, sessionValueMeter, serverDialedMeter Meter) {
+	p.registerMu.Lock()
+	defer p.registerMu.Unlock()
 	select {
 	case <-p.started:
 		p.log.Error("AddMetrics after Start has no effect")
 		return
 	default:
+	}
+	if p.stopping.Load() {
+		return
 	}
 	p.ns.AddLogMetrics(p.st.hasValue, p.st.inDialProcess, "selectable", nil, nil, serverSelectableGauge)
 	p.ns.AddLogMetrics(p.st.connected, none, "connected", nil, nil, serverConnectedGauge)

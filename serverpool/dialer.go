@@ -57,12 +57,20 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 	switch {
 	case ours == nil:
 		return conn, err
-	case err != nil:
-		d.pool.dialFailed(n, ours, true)
-		return nil, err
+	case err == nil && conn != nil:
+		return d.pool.dialConnected(n, ours, conn), nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		d.pool.dialFailed(n, ours, calledOff)
+	default:
+		d.pool.dialFailed(n, ours, broken)
 	}
-	return d.pool.dialConnected(n, ours, conn), nil
+	if err == nil {
+		err = errNoConn
+	}
+	return nil, err
 }
+
+var errNoConn = errors.New("serverpool: the dialer returned no connection")
 
 // dialBegins notes that a node is being dialed; nil if the pool did not give it
 // out. The dial may come after the pool has taken the node back.
@@ -81,14 +89,26 @@ func (p *ServerPool) dialBegins(n *enode.Node) (d *dial) {
 	return d
 }
 
-// dialFailed ends a dial, unless that was ended already. broken tells that it
-// was the other side that let us down.
-func (p *ServerPool) dialFailed(n *enode.Node, d *dial, broken bool) {
+// failure tells why a dial led to no registered server.
+type failure int
+
+const (
+	broken    failure = iota // the other side let us down
+	closed                   // this side ended the connection
+	calledOff                // this side ended the dial before it was decided
+)
+
+// dialFailed ends a dial, unless that was ended already.
+func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure) {
 	p.ns.Operation(func(op nodestate.Op) {
 		if !p.isCurrent(n.ID(), d) {
 			return
 		}
-		if broken {
+		switch why {
+		case calledOff:
+			p.leaveAlone(op, n, minRedialWait*time.Second)
+			return
+		case broken:
 			p.count(func(c *counts) { c.refused++ })
 		}
 		p.endDial(op, n)
@@ -139,9 +159,12 @@ func (c *watchedConn) Close() error {
 	if c.closed.Swap(true) || !c.pool.isCurrent(c.node.ID(), c.dial) {
 		return c.Conn.Close()
 	}
-	broken := c.broken.Load() || c.endedByPeer()
+	why := closed
+	if c.broken.Load() || c.endedByPeer() {
+		why = broken
+	}
 	err := c.Conn.Close()
-	c.pool.dialFailed(c.node, c.dial, broken)
+	c.pool.dialFailed(c.node, c.dial, why)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package serverpool
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -34,20 +35,26 @@ type FillSet struct {
 
 // NewFillSet makes a FillSet with target 0. It subscribes to the flags, so it
 // has to be made before the machine starts. Reading begins with the first
-// target above 0 and ends when the input or the machine does; the FillSet owns
-// the input and closes it.
+// target above 0 and ends when the input or the machine does; what is read
+// before the machine has started is lost. The FillSet owns the input and closes
+// it.
 func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags nodestate.Flags) *FillSet {
-	return newFillSet(ns, input, flags, new(group), func(n *enode.Node) (added bool) {
+	var fs *FillSet
+	fs = newFillSet(ns, input, flags, new(group), func(n *enode.Node) (added bool) {
 		if n == nil {
 			return false
 		}
-		ns.Operation(func(op nodestate.Op) {
+		err := ns.Operation(func(op nodestate.Op) {
 			if added = !ns.GetState(n).HasAll(flags); added {
 				op.SetState(n, flags, nodestate.Flags{}, 0)
 			}
 		})
+		if errors.Is(err, nodestate.ErrClosed) {
+			fs.Close()
+		}
 		return added
 	})
+	return fs
 }
 
 func newFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags nodestate.Flags, calls *group, admit func(*enode.Node) bool) *FillSet {
@@ -131,7 +138,9 @@ func (fs *FillSet) read() {
 			}
 			continue // with what is wanted by now
 		}
-		if !fs.input.Next() {
+		// The input may have waited until nobody wants its node any more. Then
+		// the node waits for the next who does.
+		if !fs.input.Next() || !fs.waitForRoom() {
 			return
 		}
 		if !fs.admit(fs.input.Node()) {

@@ -18,7 +18,8 @@ type history struct {
 	// Not stored.
 	given   mclock.AbsTime // when it was last given out, if it ever was
 	isGiven bool
-	inbound bool // first met when it connected to us
+	inbound bool           // first met when it connected to us
+	until   mclock.AbsTime // end of a wait that began in an earlier run, see memory.load
 }
 
 // storedHistory is history on disk, an RLP list; the format is that of

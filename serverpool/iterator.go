@@ -57,5 +57,8 @@ func (it *output) Close() {
 		close(it.closed)
 		it.pool.ready.Close()
 		it.pool.fill.Close() // and the mix with all sources
+		if it.pool.direct != nil {
+			it.pool.direct.Close()
+		}
 	})
 }

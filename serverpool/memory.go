@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 
+	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/ethdb"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/rlp"
@@ -25,6 +26,14 @@ type memory struct {
 type remembered struct {
 	history
 	endpoint string
+	seq      uint64 // of the newest record that named the endpoint
+}
+
+// leftBy tells whether n has moved to another endpoint. Older records keep
+// turning up in lists and say nothing; those without a number may be any age.
+func (r *remembered) leftBy(n *enode.Node) bool {
+	newer := n.Seq() > r.seq || n.Seq() == 0 && r.seq == 0
+	return newer && r.endpoint != endpointOf(n)
 }
 
 // memoryVersion is the first item of each stored entry. Entries of another
@@ -38,6 +47,7 @@ type storedMemory struct {
 	DialCost           lespay.ExpiredValue
 	WaitStart, WaitEnd uint64
 	Endpoint           string
+	Seq                uint64
 }
 
 func newMemory(size int) *memory {
@@ -55,7 +65,7 @@ func endpointOf(n *enode.Node) string {
 // get returns the history of a node that has not moved.
 func (m *memory) get(n *enode.Node) (history, bool) {
 	r, ok := m.lru.Peek(n.ID())
-	if !ok || r.endpoint != endpointOf(n) {
+	if !ok || r.leftBy(n) {
 		return history{}, false
 	}
 	return r.history, true
@@ -64,11 +74,15 @@ func (m *memory) get(n *enode.Node) (history, bool) {
 // moved tells whether a remembered node is at another endpoint now.
 func (m *memory) moved(n *enode.Node) bool {
 	r, ok := m.lru.Peek(n.ID())
-	return ok && r.endpoint != endpointOf(n)
+	return ok && r.leftBy(n)
 }
 
 func (m *memory) put(n *enode.Node, h history) {
-	m.lru.Add(n.ID(), remembered{h, endpointOf(n)})
+	r := remembered{h, endpointOf(n), n.Seq()}
+	if old, ok := m.lru.Peek(n.ID()); ok && old.seq > r.seq {
+		r.endpoint, r.seq = old.endpoint, old.seq
+	}
+	m.lru.Add(n.ID(), r)
 	m.dirty[n.ID()] = struct{}{}
 }
 
@@ -87,7 +101,9 @@ func (m *memory) takeDirty() []memoryEntry {
 		e := memoryEntry{id: id}
 		if r, ok := m.lru.Peek(id); ok {
 			// None of these types can fail to encode.
-			e.value, _ = rlp.EncodeToBytes(&storedMemory{memoryVersion, r.dialCost, uint64(r.waitStart), uint64(r.waitEnd), r.endpoint})
+			e.value, _ = rlp.EncodeToBytes(&storedMemory{
+				memoryVersion, r.dialCost, uint64(max(r.waitStart, 0)), uint64(max(r.waitEnd, 0)), r.endpoint, r.seq,
+			})
 		}
 		entries = append(entries, e)
 	}
@@ -103,10 +119,17 @@ func (m *memory) markDirty(entries []memoryEntry) {
 	}
 }
 
+// moment is a time on both clocks: unix seconds and the one that waits run on.
+type moment struct {
+	unix int64
+	mono mclock.AbsTime
+}
+
 // load fills the memory from the store, the latest waits last, and returns how
 // many entries could not be read; these are deleted at the next write, as are
-// those beyond the limit.
-func (m *memory) load(db ethdb.Iteratee, prefix []byte) (bad int, err error) {
+// those beyond the limit. Waits that have not ended run on from now, whatever
+// the wall clock does later.
+func (m *memory) load(db ethdb.Iteratee, prefix []byte, now moment) (bad int, err error) {
 	type loaded struct {
 		id enode.ID
 		remembered
@@ -125,6 +148,9 @@ func (m *memory) load(db ethdb.Iteratee, prefix []byte) (bad int, err error) {
 			bad++
 			m.dirty[enode.ID(key)] = struct{}{}
 			continue
+		}
+		if left := r.remaining(now.unix); left > 0 {
+			r.until = now.mono.Add(left)
 		}
 		list = append(list, loaded{enode.ID(key), r})
 	}
@@ -146,7 +172,7 @@ func decodeRemembered(value []byte) (r remembered, err error) {
 	if enc.WaitStart > enc.WaitEnd || enc.WaitEnd-enc.WaitStart > maxKnownWait || enc.WaitEnd > 1<<40 {
 		return r, fmt.Errorf("wait from %d to %d", enc.WaitStart, enc.WaitEnd)
 	}
-	r.dialCost, r.endpoint = enc.DialCost, enc.Endpoint
+	r.dialCost, r.endpoint, r.seq = enc.DialCost, enc.Endpoint, enc.Seq
 	r.waitStart, r.waitEnd = int64(enc.WaitStart), int64(enc.WaitEnd)
 	return r, nil
 }

@@ -9,7 +9,7 @@ import (
 
 // mix merges the sources of candidates. Trusted servers come first. Known
 // servers and discovered nodes share the rest: one candidate of exploreEvery
-// is a discovered one as long as there are known ones. Discovery sources take
+// is a discovered one that was not known, as long as there are known ones. Discovery sources take
 // turns. Whatever is ready is given at once; each discovery source is read by
 // a goroutine of its own, one node ahead, so none waits for another.
 type mix struct {
@@ -20,7 +20,8 @@ type mix struct {
 		sync.Mutex
 		wake    sync.Cond // on mu
 		feeds   []*feed   // the one to serve next is first
-		sinceEx int       // known servers given since the last discovered node
+		sinceEx int       // known servers given since the last explorer
+		tries   int       // discovered nodes given since then
 		node    *enode.Node
 		started bool
 		closed  bool
@@ -34,6 +35,12 @@ type picker interface {
 	Close()
 }
 
+// nobody is an empty set.
+type nobody struct{}
+
+func (nobody) pick() *enode.Node { return nil }
+func (nobody) Close()            {}
+
 // feed is a discovery source.
 type feed struct {
 	it    enode.Iterator
@@ -45,6 +52,11 @@ type feed struct {
 // are at hand, as its inverse. More explorers find better servers sooner, fewer
 // waste less on unknown ones.
 const exploreEvery = 4
+
+// exploreTries is how many discovered nodes in a row may turn out to be of no
+// use before a known server is preferred again. More keeps up the share of
+// explorers where sources repeat themselves, fewer lets ready servers wait less.
+const exploreTries = 16
 
 func newMix(trusted, known picker, calls *group, log log.Logger) *mix {
 	m := &mix{trusted: trusted, known: known, calls: calls, log: log}
@@ -116,6 +128,13 @@ func (m *mix) wakeUp() {
 	m.mu.wake.Broadcast()
 }
 
+// explored is called when a discovered node has become a candidate.
+func (m *mix) explored() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.sinceEx, m.mu.tries = 0, 0
+}
+
 // Next implements enode.Iterator. It returns false only after Close.
 func (m *mix) Next() bool {
 	m.mu.Lock()
@@ -154,7 +173,9 @@ func (m *mix) discoveredLocked() (*enode.Node, bool) {
 		}
 		// Behind the others, which are served before it is its turn again.
 		m.mu.feeds = append(append(m.mu.feeds[:i:i], m.mu.feeds[i+1:]...), f)
-		m.mu.sinceEx = 0
+		if m.mu.tries++; m.mu.tries >= exploreTries {
+			m.mu.sinceEx, m.mu.tries = 0, 0
+		}
 		n := f.node
 		f.node, f.ready = nil, false
 		m.mu.wake.Broadcast()

@@ -1,6 +1,7 @@
 package serverpool
 
 import (
+	"math"
 	"net"
 	"time"
 
@@ -73,16 +74,17 @@ func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (
 	return false, 0
 }
 
-// force counts the node in whatever the limit says, if its network has room
-// for another entry at all; for servers that connected without being asked and
-// for trusted ones.
+// force counts the node in whatever the limit says; for servers that connected
+// without being asked and for trusted ones.
 func (c *netCap) force(id enode.ID, ip net.IP) {
 	if _, member := c.members[id]; member || exempt(ip) {
 		return
 	}
-	if c.set(ip).Add(ip) {
-		c.members[id] = ip
-	}
+	limit := c.v4.Limit
+	c.setLimit(math.MaxInt32)
+	c.set(ip).Add(ip)
+	c.setLimit(limit)
+	c.members[id] = ip
 }
 
 func (c *netCap) remove(id enode.ID) {

@@ -55,6 +55,7 @@ type ServerPool struct {
 	trusted *QueueIterator // trusted servers that may be tried
 	mix     *mix           // of these and the discovery sources
 	fill    *FillSet       // takes candidates from mix as needed
+	direct  *FillSet       // takes trusted servers past the queries; nil without these
 	ready   *QueueIterator // candidates to be given out
 	output  *output
 
@@ -67,7 +68,7 @@ type ServerPool struct {
 	hasDialer  atomic.Bool
 	calls      group          // of the application's functions
 	timers     sync.WaitGroup // of housekeep, armed or running
-	registerMu sync.Mutex     // held in RegisterNode and UnregisterNode, before all other locks
+	registerMu sync.Mutex     // held while the pool or a node's session begins or ends, before all other locks
 	memoryIO   sync.Mutex     // held while the memory is written, before mu
 
 	// mu may be taken in callbacks of the state machine, and nothing that
@@ -148,7 +149,7 @@ func New(config Config) (*ServerPool, error) {
 }
 
 func (p *ServerPool) loadMemory() {
-	bad, err := p.mu.memory.load(p.store, p.memoryKey)
+	bad, err := p.mu.memory.load(p.store, p.memoryKey, moment{p.unixNow(), p.clock.Now()})
 	if bad > 0 || err != nil {
 		p.log.Warn("Some nodes' histories could not be read", "count", bad, "err", err)
 	}
@@ -180,7 +181,13 @@ func (p *ServerPool) wire() {
 	}
 	p.known = newWrsIterator(p.ns, st.hasValue, st.inDialProcess, st.weight, rand.New(rand.NewPCG(p.cfg.Seed, 1)))
 	p.trusted = NewQueueIterator(p.ns, st.alwaysConnect, st.inDialProcess, true, nil)
-	p.mix = newMix(p.trusted, p.known, &p.calls, p.log)
+	first := picker(p.trusted)
+	if p.cfg.Query != nil {
+		// Trusted servers are not queried, so they don't wait behind queries.
+		first = nobody{}
+		p.direct = newFillSet(p.ns, p.trusted, st.canDial, &p.calls, p.admit)
+	}
+	p.mix = newMix(first, p.known, &p.calls, p.log)
 	p.known.filled, p.trusted.filled = p.mix.wakeUp, p.mix.wakeUp
 	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, p.admit)
 	p.fill.pause = p.queryPause
@@ -225,6 +232,8 @@ func (p *ServerPool) AddSource(source enode.Iterator) {
 // nothing.
 func (p *ServerPool) Start() {
 	p.startOnce.Do(func() {
+		p.registerMu.Lock()
+		defer p.registerMu.Unlock()
 		if p.stopping.Load() {
 			return
 		}
@@ -257,7 +266,9 @@ func (p *ServerPool) addTrusted(op nodestate.Op) {
 // inside these end when they return. Further calls wait for the first one.
 func (p *ServerPool) Stop() {
 	p.stopOnce.Do(func() {
+		p.registerMu.Lock()
 		p.stopping.Store(true)
+		p.registerMu.Unlock()
 		p.cancel()
 		p.output.Close()
 		p.stopHousekeeping()

@@ -44,15 +44,18 @@ func (p *ServerPool) adaptLimit(change func(*queryLimit)) {
 }
 
 func (p *ServerPool) retargetLocked() {
-	target := 0
+	target, direct := 0, 0
 	switch {
 	case !p.mu.needed:
 	case p.cfg.Query == nil:
 		target = 1
 	default:
-		target = p.mu.limit.limit()
+		target, direct = p.mu.limit.limit(), 1
 	}
 	p.fill.SetTarget(target)
+	if p.direct != nil {
+		p.direct.SetTarget(direct)
+	}
 }
 
 // queryPause returns how long the next query has to wait.

@@ -38,14 +38,17 @@ func newTokenBucket(rate float64, burst int) tokenBucket {
 
 func (b *tokenBucket) fill(now mclock.AbsTime) {
 	if !b.used {
-		b.used, b.tokens = true, b.burst
+		b.used, b.tokens, b.filled = true, b.burst, now
 	} else if now > b.filled {
 		b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.filled).Seconds())
+		b.filled = now
 	}
-	b.filled = now
 }
 
-// wait returns how long it takes until there is a token.
+// maxTokenWait bounds a wait, after which one asks again.
+const maxTokenWait = time.Hour
+
+// wait returns how long it takes until there is a token, at most an hour.
 func (b *tokenBucket) wait(now mclock.AbsTime) time.Duration {
 	if b.rate <= 0 {
 		return 0
@@ -53,8 +56,9 @@ func (b *tokenBucket) wait(now mclock.AbsTime) time.Duration {
 	if b.fill(now); b.tokens >= 1 {
 		return 0
 	}
-	// Rounded up, so that waiting this long is enough.
-	return time.Duration((1-b.tokens)/b.rate*float64(time.Second)) + 1
+	// Rounded up, so that waiting this long is enough, unless it is very long.
+	wait := (1 - b.tokens) / b.rate * float64(time.Second)
+	return time.Duration(min(wait, float64(maxTokenWait))) + 1
 }
 
 // take uses a token, going into debt if there is none.

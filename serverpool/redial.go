@@ -38,7 +38,10 @@ func (h history) nextWait(now int64, step float64, s service) int64 {
 	if s.session > 0 {
 		// The more a session gave of all that the server ever gave, and the
 		// more its dials have cost, the sooner it is worth another try.
-		next = min(next, s.total*attemptDial.cost*minRedialWait/(s.dialCost*s.session))
+		earned := s.total * attemptDial.cost * minRedialWait / (s.dialCost * s.session)
+		if earned < next { // and not NaN
+			next = earned
+		}
 	}
 	// Rounding up lets every step grow the wait: 2% of 10 s would be lost.
 	return int64(math.Ceil(min(max(next, minRedialWait), math.MaxInt32)))

@@ -46,7 +46,9 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 	p.mu.counts.restored++
 	p.mu.Unlock()
 	h := p.historyOf(n)
-	p.setWeight(op, n, h, p.serviceOf(n, h))
+	if known := p.setWeight(op, n, h, p.serviceOf(n, h)); !known {
+		p.setHistory(op, n, h)
+	}
 	if wait := h.remaining(p.unixNow()); wait > 0 && !h.isMinimal() {
 		p.leaveAlone(op, n, wait)
 	}
@@ -69,7 +71,11 @@ func (p *ServerPool) admit(n *enode.Node) bool {
 			return
 		}
 		p.setHistory(op, n, p.historyOf(n))
-		if op.Machine().GetState(n).HasAll(p.st.alwaysConnect) {
+		state := op.Machine().GetState(n)
+		if state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
+			p.mix.explored()
+		}
+		if state.HasAll(p.st.alwaysConnect) {
 			op.SetState(n, p.st.canDial, none, canDialTimeout)
 			return
 		}
@@ -101,13 +107,15 @@ func (p *ServerPool) check(n *enode.Node) (reason error) {
 		}
 	}()
 	if err := p.cfg.Accept(n); err != nil {
-		return notAccepted{err}
+		return notAccepted(err.Error())
 	}
 	return nil
 }
 
 // notAccepted is the application's reason.
-type notAccepted struct{ error }
+type notAccepted string
+
+func (e notAccepted) Error() string { return string(e) }
 
 // checkState tells why a node cannot be a candidate now.
 func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
@@ -121,7 +129,7 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 	if state.HasAll(p.st.redialWait) && !p.startsAnewLocked(op, n, state, now) {
 		return errBusy
 	}
-	if h, ok := p.mu.memory.get(n); ok && h.remaining(p.unixNow()) > 0 {
+	if h, ok := p.mu.memory.get(n); ok && now < h.until {
 		return errWaiting
 	}
 	if state.HasAll(p.st.alwaysConnect) {
@@ -143,7 +151,7 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 // another endpoint, so that what was learned of the old one does not hold, and
 // forgets that. It is not taken up more often than any other node.
 func (p *ServerPool) startsAnewLocked(op nodestate.Op, n *enode.Node, state nodestate.Flags, now mclock.AbsTime) bool {
-	if state.HasAll(p.st.hasValue) || n.Seq() <= op.Machine().GetNode(n.ID()).Seq() || !p.mu.memory.moved(n) {
+	if state.HasAll(p.st.hasValue) || !p.mu.memory.moved(n) {
 		return false
 	}
 	h, _ := p.st.history.Get(p.ns, n)
@@ -156,17 +164,19 @@ func (p *ServerPool) startsAnewLocked(op nodestate.Op, n *enode.Node, state node
 	return true
 }
 
-// turnAway counts a node that is no candidate. Known and trusted servers are
-// left alone for a while, or they would be offered again at once.
+// turnAway counts a node that is no candidate, and keeps its record if that is
+// newer than the one known. Known and trusted servers are left alone for a
+// while, or they would be offered again at once.
 func (p *ServerPool) turnAway(op nodestate.Op, n *enode.Node, reason error) {
 	p.count(func(c *counts) { c.turnAway(reason) })
+	op.SetState(n, none, none, 0)
 	state := op.Machine().GetState(n)
 	if state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) || !state.HasNone(p.st.inDialProcess) {
 		return
 	}
 	wait := minRedialWait * time.Second
 	if reason == errWaiting {
-		wait = p.historyOf(n).remaining(p.unixNow())
+		wait = p.historyOf(n).until.Sub(p.clock.Now())
 	}
 	p.leaveAlone(op, n, wait)
 }
@@ -229,6 +239,7 @@ func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 func (p *ServerPool) setDialed(op nodestate.Op, n *enode.Node, d *dial, timeout time.Duration) {
 	p.mu.Lock()
 	p.mu.dials[n.ID()] = d
+	p.mu.netCap.force(n.ID(), n.IP()) // it may have gone back before
 	if !p.hasDialer.Load() || d.begun {
 		p.mu.counts.dialed++
 	}
@@ -297,7 +308,7 @@ func (p *ServerPool) endAttempt(op nodestate.Op, n *enode.Node, a attempt) servi
 	if known := p.setWeight(op, n, h, s); !known {
 		wait = min(wait, maxValuelessWait)
 	}
-	h.waitStart, h.waitEnd = now, now+wait
+	h.waitStart, h.waitEnd, h.until = now, now+wait, 0
 	p.setHistory(op, n, h)
 	p.leaveAlone(op, n, p.jitter(time.Duration(wait)*time.Second))
 	return s
