@@ -33,7 +33,10 @@ import (
 //	getters write; calls work on a closed store               TestGettersChangeNothing, TestClosedMachine
 //	Start twice, or too many flags, hang later callers        TestStartTwice, TestTooManyFlags
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// LevelDB's pool ends up to a second after the database was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"))
+}
 
 // none is the empty set of flags.
 var none Flags
