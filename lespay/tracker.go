@@ -237,12 +237,13 @@ func (vt *ValueTracker) readLocked(id enode.ID) (*nodeRecord, error) {
 	vt.loads.Add(1)
 	limit := vt.mu.maxExp
 	vt.mu.Unlock()
-	rec, err := vt.readNode(id, limit)
-	vt.mu.Lock()
-	vt.loads.Done()
-	delete(vt.mu.busy, id)
-	close(busy)
-	return rec, err
+	defer func() { // even if the store panics
+		vt.mu.Lock()
+		vt.loads.Done()
+		delete(vt.mu.busy, id)
+		close(busy)
+	}()
+	return vt.readNode(id, limit)
 }
 
 // newNodeLocked makes an empty tracker.

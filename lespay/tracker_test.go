@@ -118,6 +118,7 @@ func TestFailuresAreNotInTheBasket(t *testing.T) {
 	for range 1000 {
 		nv.Failed(one(2, 5))
 	}
+	nv.Served(one(0, 0), time.Second)
 	w.clock.Run(5 * time.Hour)
 	for i, s := range vt.RequestStats() {
 		require.InEpsilon(t, before[i].ReqValue, s.ReqValue, 1e-6)
