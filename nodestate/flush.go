@@ -47,6 +47,20 @@ func (ns *NodeStateMachine) collect(limit int) {
 	}
 }
 
+// stopChunk is how many nodes Stop encodes while the ones before are written.
+// More leaves less to do at the same time, fewer makes smaller batches.
+const stopChunk = 4096
+
+// collectAll submits all dirty nodes. If there are many it also has them
+// written meanwhile; closing the saver writes the rest, and what has failed.
+func (ns *NodeStateMachine) collectAll() {
+	for len(ns.dirty) > stopChunk {
+		ns.collect(stopChunk)
+		ns.timers.Go(func() { _ = ns.saver.write() })
+	}
+	ns.collect(len(ns.dirty))
+}
+
 // flushTimer is set while something waits to be written.
 type flushTimer struct {
 	set atomic.Bool // written under mu, but for the end of a flush

@@ -57,7 +57,11 @@ func lay(t testing.TB, setup *Setup, config Config) *table {
 	tb := &table{clock: new(testutil.Clock), log: newLogbook()}
 	config.Clock, config.Log = tb.clock, tb.log
 	tb.NodeStateMachine = New(setup, config)
-	t.Cleanup(tb.Stop)
+	t.Cleanup(func() {
+		if !t.Failed() { // else it may hang, and hide what has failed
+			tb.Stop()
+		}
+	})
 	return tb
 }
 
@@ -141,7 +145,7 @@ func within(t testing.TB, what string, f func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal(what + " hangs")
 	}
 }

@@ -25,11 +25,12 @@ type loadedNode struct {
 	err      error
 }
 
-// load reads all stored nodes. Bad entries are skipped and left where they
-// are; entries of another version are deleted.
+// load reads all stored nodes and queues what subscribers are told of them. Bad
+// entries are skipped and left where they are; entries of another version are
+// deleted.
 //
-// All cores decode, while this goroutine reads, and adds nodes in the order of
-// their ids.
+// All cores decode, while this goroutine reads, and adds nodes in the order in
+// which the store has them, that of their ids.
 func (ns *NodeStateMachine) load() error {
 	if ns.saver == nil {
 		return nil
@@ -111,7 +112,7 @@ func (ns *NodeStateMachine) addLoaded(e *loadedNode, r *loadReport) {
 		ns.saver.delete(enode.ID(e.key))
 	default:
 		r.loaded++
-		ns.table.insert(e.node, func(nd *node) {
+		ns.announce(ns.table.insert(e.node, func(nd *node) {
 			nd.stored = true
 			nd.state.Store(e.state)
 			for i, v := range e.fields {
@@ -119,8 +120,17 @@ func (ns *NodeStateMachine) addLoaded(e *loadedNode, r *loadReport) {
 					ns.columns[i].restore(nd, v)
 				}
 			}
-		})
+		}))
 	}
+}
+
+// announce queues what subscribers are told of a loaded node.
+func (ns *NodeStateMachine) announce(nd *node) {
+	ns.pushState(nd, offlineMask, nd.state.Load())
+	for _, col := range ns.columns {
+		col.announce(ns, nd)
+	}
+	ns.noteFlagless(nd)
 }
 
 // decodeEntry fills in what an entry says. It touches nothing of the machine

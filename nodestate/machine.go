@@ -81,7 +81,7 @@ type NodeStateMachine struct {
 	peak       atomic.Int64   // queue's high-water mark; written at the end of an operation
 	unwritten  atomic.Int64   // length of dirty, likewise
 	badEntries atomic.Int64   // found by Start
-	timers     sync.WaitGroup // armed or running clock callbacks
+	timers     sync.WaitGroup // armed or running clock callbacks, and writes of Stop
 	stopped    chan struct{}  // closed when Stop is done
 }
 
@@ -173,15 +173,7 @@ func (ns *NodeStateMachine) Start() error {
 	ns.phase.Store(phaseRunning)
 	op := ns.open("Start")
 	defer ns.end(op)
-	err := ns.load()
-	for _, st := range ns.table.snapshot(0, 0) {
-		ns.pushState(st.nd, offlineMask, st.state)
-		for _, col := range ns.columns {
-			col.announce(ns, st.nd)
-		}
-		ns.noteFlagless(st.nd)
-	}
-	return err
+	return ns.load()
 }
 
 // Stop runs one last operation in which subscribers see each node go offline
@@ -212,7 +204,7 @@ func (ns *NodeStateMachine) Stop() {
 
 // goOffline runs the shutdown operation and ends the caller's turn.
 func (ns *NodeStateMachine) goOffline() {
-	ns.collect(len(ns.dirty)) // the states before the callbacks run
+	ns.collectAll() // the states before the callbacks run
 	op := ns.open("Stop")
 	defer ns.end(op)
 	nodes := ns.table.snapshot(0, 0)

@@ -69,7 +69,7 @@ type FlagCount struct {
 // Stats returns a summary. It may be called anywhere and waits for no
 // operation; the peak and the unwritten nodes are those of the last one's end.
 func (ns *NodeStateMachine) Stats() Stats {
-	nodes := ns.table.snapshot(0, 0)
+	nodes := ns.table.collect(0, 0)
 	st := Stats{
 		Nodes:      len(nodes),
 		QueuePeak:  int(ns.peak.Load()),

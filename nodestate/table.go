@@ -2,6 +2,8 @@ package nodestate
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -90,31 +92,43 @@ func (t *table) clear() {
 // disable, ordered by id. States are those at some moment during the call, for
 // each node by itself: an operation that runs meanwhile may be half visible.
 func (t *table) snapshot(require, disable uint64) []nodeState {
+	list := t.collect(require, disable)
+	slices.SortFunc(list, nodeState.compare)
+	return list
+}
+
+// collect is snapshot in no particular order.
+func (t *table) collect(require, disable uint64) []nodeState {
 	for i := range t.shards {
 		t.shards[i].mu.RLock()
 	}
 	var list []nodeState
 	for i := range t.shards {
-		for _, nd := range t.shards[i].nodes {
+		for id, nd := range t.shards[i].nodes {
 			if st := nd.state.Load(); st&require == require && st&disable == 0 {
-				list = append(list, nodeState{nd.record.Load(), st, nd})
+				list = append(list, nodeState{binary.BigEndian.Uint64(id[:]), nd.record.Load(), st, nd})
 			}
 		}
 	}
 	for i := range t.shards {
 		t.shards[i].mu.RUnlock()
 	}
-	slices.SortFunc(list, func(a, b nodeState) int {
-		x, y := a.record.ID(), b.record.ID()
-		return bytes.Compare(x[:], y[:])
-	})
 	return list
 }
 
 type nodeState struct {
-	record *enode.Node
-	state  uint64
-	nd     *node
+	idPrefix uint64 // tells nearly all nodes apart without looking at the record
+	record   *enode.Node
+	state    uint64
+	nd       *node
+}
+
+func (a nodeState) compare(b nodeState) int {
+	if a.idPrefix != b.idPrefix {
+		return cmp.Compare(a.idPrefix, b.idPrefix)
+	}
+	x, y := a.record.ID(), b.record.ID()
+	return bytes.Compare(x[:], y[:])
 }
 
 // adopt keeps n as the node's record if it is newer. Unlike other changes it
