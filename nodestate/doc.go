@@ -51,8 +51,10 @@
 // callbacks for a node. Getters and Persist may be called anywhere.
 //
 // A panic in a callback reaches whoever started the operation, after the rest
-// of the queue has run; the machine stays usable. After a timeout, where nobody
-// is there to recover, it is logged first. runtime.Goexit counts as a panic.
+// of the queue has run; the machine stays usable. If several callbacks of an
+// operation panic the first one's goes up and the others are logged. After a
+// timeout, where nobody is there to recover, it is logged too. runtime.Goexit
+// counts as a panic.
 //
 // # Concurrency
 //
@@ -60,6 +62,10 @@
 // subscriptions precede Start. GetState, GetNode, Field.Get, ForEach and Stats
 // wait for no callback. Stop may come at any time: calls that wait for their
 // turn then return ErrClosed, and getters return empty values afterwards.
+//
+// Inside, the order of locks is: the turn of the operation, a part of the table,
+// the entries that wait for the store. The lock that is held while the store
+// writes comes before those entries; operations wait for it in Persist only.
 //
 // # Storage
 //
@@ -70,7 +76,7 @@
 // value (see storedNode). Entries are written in batches; no operation waits
 // for one. A store that fails is tried again at the next flush. Entries that
 // cannot be read at Start are skipped and left alone, those of another
-// [Setup.Version] are deleted.
+// [Setup.Version] are deleted. Start decodes on all cores.
 //
 // # Cost
 //

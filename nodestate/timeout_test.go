@@ -53,6 +53,20 @@ func TestTimeoutForgetsANode(t *testing.T) {
 	require.Nil(t, tm.GetNode(node(1).ID()))
 }
 
+// A timeout that ended early with its flag, and with the node, does not come
+// back to the node that bears the same id afterwards.
+func TestTimeoutDiesWithItsFlag(t *testing.T) {
+	tm := newTimed(t)
+	tm.set(t, tm.a.Or(tm.b), none, 5*time.Second)
+	tm.set(t, none, tm.a.Or(tm.b), 0)
+	require.Nil(t, tm.GetNode(node(1).ID()))
+	tm.set(t, tm.a, none, 0)
+	tm.take()
+	tm.clock.Run(time.Minute)
+	require.Empty(t, tm.take())
+	require.Equal(t, "[a]", tm.GetState(node(1)).String())
+}
+
 // Setting or resetting a flag again ends its timeout, that of the others goes
 // on.
 func TestTimeoutGoesOnForTheOtherFlags(t *testing.T) {
