@@ -1,6 +1,7 @@
 package nodestate_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -63,6 +64,13 @@ func TestFlushInterval(t *testing.T) {
 	ns.clock.Run(time.Minute)
 	require.Equal(t, map[string]string{name(2): "[b]3"}, crash(t, store))
 	require.Equal(t, 2, store.Count("batch"))
+
+	// A field alone makes a node dirty, one that is not stored does not.
+	require.NoError(t, s.num.Set(ns.NodeStateMachine, node(2), 4))
+	ns.clock.Run(defaultFlush)
+	require.Equal(t, map[string]string{name(2): "[b]4"}, crash(t, store))
+	require.NoError(t, s.volatile.Set(ns.NodeStateMachine, node(2), 4))
+	require.Zero(t, ns.clock.Timers())
 }
 
 func TestFlushIntervalIsAnOption(t *testing.T) {
@@ -170,7 +178,7 @@ func TestPersistDuringStartAndStop(t *testing.T) {
 		require.NoError(t, s.num.Set(ns.NodeStateMachine, node(i), i))
 	}
 	ns.Stop()
-	for range 30 {
+	for range 12 {
 		s := newSchema()
 		ns := lay(t, s.Setup, Config{Store: store, Prefix: []byte(prefix)})
 		var wg sync.WaitGroup
@@ -315,4 +323,29 @@ func TestBatchesAreBounded(t *testing.T) {
 	ns.clock.Run(defaultFlush)
 	require.InDelta(t, 10, store.Count("batch"), 2)
 	require.Len(t, crash(t, store), 100)
+}
+
+// Many call Persist, and the store fails, when Stop comes: none of those that
+// still wait for the store touches it once Stop has returned.
+func TestNothingTouchesTheStoreAfterStop(t *testing.T) {
+	for range 100 {
+		store := testutil.NewFaultyStore()
+		s, ns := storing(t, store, 0)
+		require.NoError(t, ns.SetState(node(1), s.a, none, 0))
+		store.FailIf(func(string) bool { return true })
+		var callers sync.WaitGroup
+		for range 20 {
+			callers.Go(func() {
+				for !errors.Is(ns.Persist(node(1)), ErrClosed) {
+				}
+			})
+		}
+		for store.Count("batch") < 100 {
+			runtime.Gosched()
+		}
+		ns.Stop()
+		atStop := store.Count("batch")
+		within(t, "Persist", callers.Wait)
+		require.Equal(t, atStop, store.Count("batch"))
+	}
 }

@@ -68,7 +68,7 @@ func TestStopWithTenThousandWaiting(t *testing.T) {
 
 // Stop at a random moment of heavy traffic of all kinds, many times over.
 func TestStopAmongEverything(t *testing.T) {
-	for round := range 60 {
+	for round := range 25 {
 		setup := new(Setup)
 		a, b := setup.NewPersistentFlag("a"), setup.NewFlag("b")
 		f := NewPersistentField(setup, "f", RLPCodec[uint64]())

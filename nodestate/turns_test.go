@@ -197,7 +197,7 @@ func TestReadersAmongWriters(t *testing.T) {
 			}
 		})
 	}
-	for i := range uint64(20_000) {
+	for i := range uint64(4000) {
 		n := node(i % 50)
 		require.NoError(t, ns.Operation(func(op Op) {
 			op.SetState(n, a, b, 0)
