@@ -126,6 +126,23 @@ func TestFailuresAreNotInTheBasket(t *testing.T) {
 	}
 }
 
+// In the time constant of the transfer all but 1/e of a server's basket moves,
+// however often it is asked to.
+func TestBasketsMoveAtTheTransferRate(t *testing.T) {
+	for _, period := range []time.Duration{time.Second, time.Minute, time.Hour} {
+		w := newWorld(t)
+		w.cfg.UpdatePeriod = period
+		w.cfg.StatsExpirationRate = 1e-30
+		vt := w.start()
+		nv := vt.Register(id(0))
+		nv.Served(one(0, 1e6), time.Second)
+		w.clock.Run(time.Hour)
+		require.InEpsilon(t, 1e6/math.E, float64(nv.mu.basket.Items[0].Amount)/basketUnit, 1e-6)
+		require.InEpsilon(t, 1e6*(1-1/math.E)+10, vt.RequestStats()[0].ReqAmount, 1e-6)
+		vt.Stop()
+	}
+}
+
 func TestMistakesAreLoggedOnceAndSurvived(t *testing.T) {
 	w := newWorld(t)
 	vt := w.start()
