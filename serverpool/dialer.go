@@ -3,6 +3,7 @@ package serverpool
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -176,8 +177,8 @@ func (c *watchedConn) Close() error {
 const peerEndWait = 20 * time.Millisecond
 
 func (c *watchedConn) endedByPeer() bool {
-	if c.Conn.SetReadDeadline(time.Now().Add(peerEndWait)) != nil {
-		return false
+	if err := c.Conn.SetReadDeadline(time.Now().Add(peerEndWait)); err != nil {
+		return errors.Is(err, io.ErrClosedPipe) // so a net.Pipe says it
 	}
 	var buf [512]byte
 	for {

@@ -2,6 +2,7 @@ package serverpool
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -40,7 +41,9 @@ func (p *ServerPool) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mu.lastStatus != nil {
-		return *p.mu.lastStatus
+		last := *p.mu.lastStatus
+		last.NotAccepted = maps.Clone(last.NotAccepted)
+		return last
 	}
 	c := &p.mu.counts
 	s := Status{
