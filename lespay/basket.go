@@ -133,29 +133,29 @@ func (b *basket) normalize() {
 // checkRequests tells what is wrong with a request list, nil if nothing is.
 func checkRequests(reqs []RequestInfo) error {
 	if len(reqs) == 0 {
-		return errors.New("Requests is empty")
+		return errors.New("lespay: Config.Requests is empty")
 	}
 	names := make(map[string]int, len(reqs))
 	var amount, value float64
 	for i, r := range reqs {
 		if first, ok := names[r.Name]; ok {
-			return fmt.Errorf("Requests[%d].Name: %q is also the name of Requests[%d]", i, r.Name, first)
+			return fmt.Errorf("lespay: Config.Requests[%d].Name: %q is also the name of Requests[%d]", i, r.Name, first)
 		}
 		names[r.Name] = i
 		if !(r.InitAmount >= 0) || math.IsInf(r.InitAmount, 1) {
-			return fmt.Errorf("Requests[%d].InitAmount of %q: %v is not a finite number ≥ 0", i, r.Name, r.InitAmount)
+			return fmt.Errorf("lespay: Config.Requests[%d].InitAmount of %q: %v is not a finite number ≥ 0", i, r.Name, r.InitAmount)
 		}
 		if !(r.InitValue >= 0) || math.IsInf(r.InitValue, 1) {
-			return fmt.Errorf("Requests[%d].InitValue of %q: %v is not a finite number ≥ 0", i, r.Name, r.InitValue)
+			return fmt.Errorf("lespay: Config.Requests[%d].InitValue of %q: %v is not a finite number ≥ 0", i, r.Name, r.InitValue)
 		}
 		amount += r.InitAmount
 		value += r.InitAmount * r.InitValue
 	}
 	if !(amount*basketUnit >= 1) {
-		return errors.New("Requests: every InitAmount is 0, or nearly so")
+		return errors.New("lespay: Config.Requests: every InitAmount is 0, or nearly so")
 	}
 	if !(value > 0) || math.IsInf(value, 1) {
-		return fmt.Errorf("Requests: the sum of InitAmount·InitValue is %v, it has to be finite and above 0", value)
+		return fmt.Errorf("lespay: Config.Requests: the sum of InitAmount·InitValue is %v, it has to be finite and above 0", value)
 	}
 	return nil
 }

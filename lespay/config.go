@@ -78,7 +78,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Prefix = bytes.Clone(c.Prefix)
 	c.Requests = slices.Clone(c.Requests)
 	if err := checkRequests(c.Requests); err != nil {
-		return c, fmt.Errorf("lespay: Config.%w", err)
+		return c, err
 	}
 	for _, d := range []struct {
 		name  string
