@@ -20,9 +20,10 @@ type mix struct {
 		sync.Mutex
 		wake    sync.Cond // on mu
 		feeds   []*feed   // the one to serve next is first
-		sinceEx int       // known servers given since the last explorer
-		tries   int       // discovered nodes given since then
+		owed    int       // known servers given that explorers have not made up for
+		tries   int       // discovered nodes given since the last explorer
 		node    *enode.Node
+		found   bool // node is a discovered one
 		started bool
 		closed  bool
 	}
@@ -52,6 +53,10 @@ type feed struct {
 // are at hand, as its inverse. More explorers find better servers sooner, fewer
 // waste less on unknown ones.
 const exploreEvery = 4
+
+// maxOwed bounds what explorers make up for after discovery was slow. More
+// keeps their share nearer to what it should be, less has fewer of them in a row.
+const maxOwed = 4 * (exploreEvery - 1)
 
 // exploreTries is how many discovered nodes in a row may turn out to be of no
 // use before a known server is preferred again. More keeps up the share of
@@ -132,7 +137,7 @@ func (m *mix) wakeUp() {
 func (m *mix) explored() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.mu.sinceEx, m.mu.tries = 0, 0
+	m.mu.owed, m.mu.tries = max(m.mu.owed-(exploreEvery-1), 0), 0
 }
 
 // Next implements enode.Iterator. It returns false only after Close.
@@ -140,6 +145,7 @@ func (m *mix) Next() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for !m.mu.closed {
+		m.mu.found = false
 		if n, ok := m.takeLocked(); ok {
 			m.mu.node = n
 			return true
@@ -154,13 +160,13 @@ func (m *mix) takeLocked() (*enode.Node, bool) {
 	if n := m.trusted.pick(); n != nil {
 		return n, true
 	}
-	if m.mu.sinceEx >= exploreEvery-1 {
+	if m.mu.owed >= exploreEvery-1 {
 		if n, ok := m.discoveredLocked(); ok {
 			return n, true
 		}
 	}
 	if n := m.known.pick(); n != nil {
-		m.mu.sinceEx++
+		m.mu.owed = min(m.mu.owed+1, maxOwed)
 		return n, true
 	}
 	return m.discoveredLocked()
@@ -174,10 +180,10 @@ func (m *mix) discoveredLocked() (*enode.Node, bool) {
 		// Behind the others, which are served before it is its turn again.
 		m.mu.feeds = append(append(m.mu.feeds[:i:i], m.mu.feeds[i+1:]...), f)
 		if m.mu.tries++; m.mu.tries >= exploreTries {
-			m.mu.sinceEx, m.mu.tries = 0, 0
+			m.mu.owed, m.mu.tries = 0, 0
 		}
 		n := f.node
-		f.node, f.ready = nil, false
+		f.node, f.ready, m.mu.found = nil, false, true
 		m.mu.wake.Broadcast()
 		return n, true
 	}
@@ -189,6 +195,13 @@ func (m *mix) Node() *enode.Node {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.mu.node
+}
+
+// discovered tells whether Node is from a discovery source.
+func (m *mix) discovered() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.found
 }
 
 // Close implements enode.Iterator. Sources are closed without waiting for

@@ -185,11 +185,13 @@ func (p *ServerPool) wire() {
 	if p.cfg.Query != nil {
 		// Trusted servers are not queried, so they don't wait behind queries.
 		first = nobody{}
-		p.direct = newFillSet(p.ns, p.trusted, st.canDial, &p.calls, p.admit)
+		p.direct = newFillSet(p.ns, p.trusted, st.canDial, &p.calls, func(n *enode.Node) bool { return p.admit(n, false) })
 	}
 	p.mix = newMix(first, p.known, &p.calls, p.log)
 	p.known.filled, p.trusted.filled = p.mix.wakeUp, p.mix.wakeUp
-	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, p.admit)
+	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, func(n *enode.Node) bool {
+		return p.admit(n, p.mix.discovered())
+	})
 	p.fill.pause = p.queryPause
 	p.ready = NewQueueIterator(p.ns, st.canDial, nodestate.MergeFlags(st.dialed, st.connected, st.redialWait), true, p.setNeeded)
 	p.output = newOutput(p)

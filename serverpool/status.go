@@ -1,7 +1,6 @@
 package serverpool
 
 import (
-	"errors"
 	"maps"
 	"time"
 
@@ -124,7 +123,7 @@ func (c *counts) see(id enode.ID) {
 // turnAway counts a node that will not be a candidate. Nodes that are just not
 // needed twice are no news.
 func (c *counts) turnAway(reason error) {
-	if errors.Is(reason, errBusy) || errors.Is(reason, errWaiting) {
+	if reason == errBusy || reason == errOwnTurn || reason == errWaiting {
 		return
 	}
 	text := reason.Error()

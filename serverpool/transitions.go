@@ -18,6 +18,7 @@ var (
 	errNoNode   = errors.New("nil node")
 	errNoPort   = errors.New("no TCP port")
 	errBusy     = errors.New("in the dial process already")
+	errOwnTurn  = errors.New("known or trusted, has a source of its own")
 	errWaiting  = errors.New("waits for its redial time")
 	errCrowded  = errors.New("too many nodes of its network")
 	errPanicked = errors.New("Accept panicked")
@@ -55,14 +56,20 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 }
 
 // admit takes a node from a source and makes it a candidate if it can be one.
-// It is the one filter that every source goes through.
-func (p *ServerPool) admit(n *enode.Node) bool {
+// It is the one filter that every source goes through. discovered tells that it
+// was not the source of known or trusted servers; their turn is not changed by
+// how often they are discovered.
+func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 	reason := p.check(n)
 	if reason == errNoNode {
 		p.count(func(c *counts) { c.turnAway(reason) })
 		return false
 	}
 	err := p.ns.Operation(func(op nodestate.Op) {
+		state := op.Machine().GetState(n)
+		if discovered && !state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
+			reason = errOwnTurn
+		}
 		if reason == nil {
 			reason = p.checkState(op, n)
 		}
@@ -71,8 +78,7 @@ func (p *ServerPool) admit(n *enode.Node) bool {
 			return
 		}
 		p.setHistory(op, n, p.historyOf(n))
-		state := op.Machine().GetState(n)
-		if state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
+		if discovered {
 			p.mix.explored()
 		}
 		if state.HasAll(p.st.alwaysConnect) {
@@ -171,7 +177,7 @@ func (p *ServerPool) turnAway(op nodestate.Op, n *enode.Node, reason error) {
 	p.count(func(c *counts) { c.turnAway(reason) })
 	op.SetState(n, none, none, 0)
 	state := op.Machine().GetState(n)
-	if state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) || !state.HasNone(p.st.inDialProcess) {
+	if reason == errOwnTurn || state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) || !state.HasNone(p.st.inDialProcess) {
 		return
 	}
 	wait := minRedialWait * time.Second
