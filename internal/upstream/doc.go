@@ -1,0 +1,23 @@
+// Package upstream measures package nodestate side by side with the package of
+// go-ethereum v1.13.5 that it succeeds, p2p/nodestate. It is a module of its
+// own, so that the old release can be imported as a library and no user of the
+// project depends on it.
+//
+// The works are benchmarks in pairs, BenchmarkTheirs… and BenchmarkOurs…, whose
+// bodies are written once for each side in files that mirror each other
+// (theirs_test.go and ours_test.go, and so on): the same nodes in the same
+// order, the same subscribers, the same clock. No interface stands in between,
+// as it would cost the faster side more. TestSidesDoTheSameWork checks that
+// the pairs call their subscribers equally often.
+//
+// Command bench in the folder of that name runs the pairs by turns, each
+// benchmark in a process of its own, and makes one table of the medians, with
+// targets and verdicts. From this folder:
+//
+//	go run ./bench            all works, about six minutes
+//	go run ./bench -help      its options
+//	go test -bench Ours/      one side, as for any other benchmark
+//
+// The last recorded table is in RESULTS.md. On a machine that does other work
+// meanwhile look at the ratios, not at the times.
+package upstream
