@@ -50,14 +50,20 @@ type RecordRequester interface {
 	RequestENR(n *enode.Node) (*enode.Node, error)
 }
 
-var errUnawaited = errors.New("nobody waits for the answer")
+// maxResting is how many goroutines wait for the next question. A new goroutine
+// has a small stack, and moving to one that is large enough for the transport
+// takes longer than all else that the client does. Larger, more questions at a
+// time are spared that, and more memory is kept: some 8 kB each.
+const maxResting = 4
 
-// Client asks servers for capacity. All methods may be called concurrently.
+// Client asks servers for capacity. Up to four goroutines rest between questions
+// until Close. All methods may be called concurrently.
 type Client struct {
 	transport Transport
 	cfg       ClientConfig
 	question  []byte        // the encoded batch, the same for every server
 	quit      chan struct{} // closed by Close
+	next      chan *flight  // for goroutines that rest, one each; closed by Close
 
 	mu struct {
 		sync.Mutex
@@ -65,6 +71,9 @@ type Client struct {
 		dialNode func(*enode.Node) *enode.Node
 		onRecord func(*enode.Node)
 		flights  map[enode.ID]*flight
+		awaited  list[flight, *flight] // flights that did not land yet, oldest first
+		alarm    mclock.Timer          // calls timeout; nil if none is set
+		resting  int                   // goroutines that wait for a flight to fly
 		answers  *lru.Cache[enode.ID, stampedAnswer]
 	}
 }
@@ -83,9 +92,12 @@ type flight struct {
 	answer Answer
 
 	// guarded by Client.mu
-	landed bool
-	timer  mclock.Timer
+	landed   bool
+	deadline mclock.AbsTime
+	byAge    links[flight]
 }
+
+func (f *flight) links() *links[flight] { return &f.byAge }
 
 // NewClient returns a client over a transport. The error names the field that is
 // out of range.
@@ -102,7 +114,7 @@ func NewClient(t Transport, cfg ClientConfig) (*Client, error) {
 	if _, err := batch.Add(cfg.Service, CapacityQueryName, &q); err != nil {
 		return nil, err
 	}
-	c := &Client{transport: t, cfg: cfg, question: batch.Encode(), quit: make(chan struct{})}
+	c := &Client{transport: t, cfg: cfg, question: batch.Encode(), quit: make(chan struct{}), next: make(chan *flight, maxResting)}
 	c.mu.flights = make(map[enode.ID]*flight)
 	c.mu.dialNode, c.mu.onRecord = cfg.DialNode, cfg.OnRecord
 	c.mu.answers, err = lru.New[enode.ID, stampedAnswer](cfg.CacheSize)
@@ -171,7 +183,10 @@ func (c *Client) Send(n *enode.Node, batch Requests) Replies {
 			c.recoverPanic(recover(), n)
 			answer <- replies
 		}()
-		replies, _ = c.exchange(n, message)
+		response, err := c.transport.TalkRequest(c.target(n), ProtocolID, message)
+		if err != nil || replies.decode(response) != nil {
+			replies = nil
+		}
 	}()
 	timer := c.cfg.Clock.NewTimer(c.cfg.Timeout)
 	defer timer.Stop()
@@ -195,8 +210,9 @@ func (c *Client) Close() {
 	}
 	c.mu.closed = true
 	close(c.quit)
-	for _, f := range c.mu.flights {
-		f.timer.Stop()
+	close(c.next)
+	if c.mu.alarm != nil {
+		c.mu.alarm.Stop()
 	}
 }
 
@@ -211,14 +227,44 @@ func (c *Client) join(n *enode.Node) (*flight, Answer) {
 	if f := c.mu.flights[n.ID()]; f != nil {
 		return f, Silent
 	}
-	if known, ok := c.mu.answers.Get(n.ID()); ok && c.cfg.Clock.Now().Sub(known.at) < c.cfg.Fresh {
+	now := c.cfg.Clock.Now()
+	if known, ok := c.mu.answers.Get(n.ID()); ok && now.Sub(known.at) < c.cfg.Fresh {
 		return nil, known.Answer
 	}
-	f := &flight{node: n, done: make(chan struct{})}
+	f := &flight{node: n, done: make(chan struct{}), deadline: now.Add(c.cfg.Timeout)}
 	c.mu.flights[n.ID()] = f
-	f.timer = c.cfg.Clock.AfterFunc(c.cfg.Timeout, func() { c.timeout(f) })
-	go c.fly(f)
+	c.mu.awaited.push(f)
+	if c.mu.alarm == nil {
+		c.mu.alarm = c.cfg.Clock.AfterFunc(c.cfg.Timeout, c.timeout)
+	}
+	if c.mu.resting > 0 {
+		c.mu.resting--
+		c.next <- f // there is room: one rests who takes it
+	} else {
+		go c.flights(f)
+	}
 	return f, Silent
+}
+
+// flights flies the flight, and then others as long as few goroutines rest.
+func (c *Client) flights(f *flight) {
+	for ok := true; ok; f, ok = <-c.next {
+		c.fly(f)
+		if !c.rest() {
+			return
+		}
+	}
+}
+
+// rest tells whether a goroutine that has landed should wait for another flight.
+func (c *Client) rest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed || c.mu.resting == maxResting {
+		return false
+	}
+	c.mu.resting++
+	return true
 }
 
 // fly asks and lands the flight, whatever the transport and the hooks do.
@@ -226,31 +272,51 @@ func (c *Client) fly(f *flight) {
 	answer := Silent
 	defer func() {
 		c.recoverPanic(recover(), f.node)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		f.timer.Stop()
-		delete(c.mu.flights, f.node.ID())
-		c.landLocked(f, answer)
+		c.land(f, answer)
 	}()
 	answer = c.ask(f)
 }
 
-func (c *Client) timeout(f *flight) {
+func (c *Client) land(f *flight, answer Answer) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.landLocked(f, Silent)
+	delete(c.mu.flights, f.node.ID())
+	first := c.landLocked(f, answer)
+	c.mu.Unlock()
+	if first {
+		close(f.done) // last, as those who wait go on at once
+	}
 }
 
-// landLocked gives the answer to those who wait and remembers it. A real answer
-// that comes after the timeout is remembered for the next one who asks.
-func (c *Client) landLocked(f *flight, answer Answer) {
-	if !f.landed {
-		f.landed, f.answer = true, answer
+// timeout lands the flights that took too long, and sets the alarm for the next.
+// An alarm that finds nothing to do costs less than one per flight.
+func (c *Client) timeout() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Clock.Now()
+	f := c.mu.awaited.first
+	for ; f != nil && f.deadline <= now; f = c.mu.awaited.first {
+		c.landLocked(f, Silent)
 		close(f.done)
-	} else if answer == Silent {
-		return
 	}
-	c.mu.answers.Add(f.node.ID(), stampedAnswer{answer, c.cfg.Clock.Now()})
+	c.mu.alarm = nil
+	if f != nil && !c.mu.closed {
+		c.mu.alarm = c.cfg.Clock.AfterFunc(f.deadline.Sub(now), c.timeout)
+	}
+}
+
+// landLocked sets and remembers the answer. It returns true the first time; the
+// caller then closes done. A real answer that comes after the timeout is
+// remembered for the next one who asks.
+func (c *Client) landLocked(f *flight, answer Answer) (first bool) {
+	first = !f.landed
+	if first {
+		f.landed, f.answer = true, answer
+		c.mu.awaited.remove(f)
+	}
+	if first || answer != Silent {
+		c.mu.answers.Add(f.node.ID(), stampedAnswer{answer, c.cfg.Clock.Now()})
+	}
+	return first
 }
 
 // ask runs on the flight's goroutine.
@@ -261,13 +327,23 @@ func (c *Client) ask(f *flight) Answer {
 			return Unasked
 		}
 	}
+	for range c.cfg.Attempts {
+		if !c.isAwaited(f) {
+			break
+		}
+		response, err := c.transport.TalkRequest(c.target(n), ProtocolID, c.question)
+		if err == nil {
+			return answerIn(response)
+		}
+	}
+	return Silent
+}
+
+// answerIn reads the answer to the one question of a batch.
+func answerIn(response []byte) Answer {
 	var replies Replies
-	err := c.try(f, func() (err error) {
-		replies, err = c.exchange(n, c.question)
-		return err
-	})
 	var capacities CapacityQueryReply
-	if err != nil || replies.Get(0, &capacities) != nil || len(capacities) != 1 {
+	if replies.decode(response) != nil || replies.Get(0, &capacities) != nil || len(capacities) != 1 {
 		return Silent
 	}
 	if capacities[0] == 0 {
@@ -277,38 +353,38 @@ func (c *Client) ask(f *flight) Answer {
 }
 
 // record asks the node for its record; nil if there is none to be had.
-func (c *Client) record(f *flight) (record *enode.Node) {
+func (c *Client) record(f *flight) *enode.Node {
 	requester, ok := c.transport.(RecordRequester)
 	if !ok {
 		return nil
 	}
-	err := c.try(f, func() (err error) {
-		record, err = requester.RequestENR(c.target(f.node))
-		return err
-	})
-	if err != nil || record == nil || record.ID() != f.node.ID() || record.Seq() == 0 {
-		return nil
+	for range c.cfg.Attempts {
+		if !c.isAwaited(f) {
+			break
+		}
+		record, err := requester.RequestENR(c.target(f.node))
+		if err != nil {
+			continue
+		}
+		if record == nil || record.ID() != f.node.ID() || record.Seq() == 0 {
+			break
+		}
+		c.tell(record)
+		return record
 	}
-	c.mu.Lock()
-	tell := c.mu.onRecord
-	c.mu.Unlock()
-	if tell != nil && !c.closed() {
-		tell(record)
-	}
-	return record
+	return nil
 }
 
-// try calls until there is no error, the attempts are used up, or nobody waits.
-func (c *Client) try(f *flight, call func() error) (err error) {
-	for range c.cfg.Attempts {
-		if !c.awaited(f) {
-			return errUnawaited
-		}
-		if err = call(); err == nil {
-			return nil
-		}
+func (c *Client) tell(record *enode.Node) {
+	c.mu.Lock()
+	onRecord := c.mu.onRecord
+	if c.mu.closed {
+		onRecord = nil
 	}
-	return err
+	c.mu.Unlock()
+	if onRecord != nil {
+		onRecord(record)
+	}
 }
 
 func (c *Client) closed() bool {
@@ -317,24 +393,10 @@ func (c *Client) closed() bool {
 	return c.mu.closed
 }
 
-func (c *Client) awaited(f *flight) bool {
+func (c *Client) isAwaited(f *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !f.landed && !c.mu.closed
-}
-
-// exchange sends one message. An error means that nothing came back; what is not
-// a batch of replies counts as none.
-func (c *Client) exchange(n *enode.Node, message []byte) (Replies, error) {
-	response, err := c.transport.TalkRequest(c.target(n), ProtocolID, message)
-	if err != nil {
-		return nil, err
-	}
-	var replies Replies
-	if replies.Decode(response) != nil {
-		return nil, nil
-	}
-	return replies, nil
 }
 
 // target is the node at the address where it is to be reached.

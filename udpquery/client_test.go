@@ -161,6 +161,8 @@ func TestAnswersAreRemembered(t *testing.T) {
 			require.Equal(t, 2, c.mu.answers.Len())
 			c.Ask(t.Context(), server(1))
 			require.Len(t, tr.log, 5)
+			require.Equal(t, 1, clock.Timers(), "one alarm for all")
+			clock.Run(time.Hour)
 			require.Zero(t, clock.Timers())
 		})
 	}

@@ -28,15 +28,22 @@ func (e LesEntry) EncodeRLP(w io.Writer) error {
 
 // DecodeRLP implements rlp.Decoder.
 func (e *LesEntry) DecodeRLP(s *rlp.Stream) error {
-	var items []rlp.RawValue
-	if err := s.Decode(&items); err != nil {
+	if _, err := s.List(); err != nil {
 		return err
 	}
 	e.Version = 0
-	if len(items) == 0 {
-		return nil
+	for i := 0; s.MoreDataInList(); i++ {
+		var err error
+		if i == 0 {
+			e.Version, err = s.Uint64()
+		} else {
+			_, err = s.Raw()
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return rlp.DecodeBytes(items[0], &e.Version)
+	return s.ListEnd()
 }
 
 // TakesQueries tells whether the node's record says that it answers queries by

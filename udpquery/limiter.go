@@ -66,7 +66,7 @@ type limiter struct {
 	free  mclock.AbsTime
 	rnd   *rand.Rand
 
-	peers     map[enode.ID]*peer // those who wait, are penalized or in service
+	peers     map[enode.ID]*peer // those who wait or are penalized
 	groups    map[groupKey]*group
 	byAddress *wrs.Select[*group]
 	byValue   *wrs.Select[*peer]
@@ -99,8 +99,10 @@ func newLimiter(delay time.Duration, rnd *rand.Rand) *limiter {
 func (l *limiter) add(now mclock.AbsTime, t *ticket) (dropped []*ticket) {
 	p := l.peers[t.id]
 	if p == nil {
-		p = &peer{id: t.id}
-		l.peers[t.id] = p
+		if p = new(peer); l.serving != nil && l.serving.id == t.id {
+			p = l.serving.peer
+		}
+		p.id, l.peers[t.id] = t.id, p
 	}
 	l.join(p, t.group)
 	l.setValue(p, t.value)
@@ -121,6 +123,19 @@ func (l *limiter) add(now mclock.AbsTime, t *ticket) (dropped []*ticket) {
 		dropped = l.shed()
 	}
 	return dropped
+}
+
+// addIdle begins the service of a ticket at once if nobody else wants anything
+// and it is not too early. It is add and next in one, for the usual case.
+func (l *limiter) addIdle(now mclock.AbsTime, t *ticket) bool {
+	if l.serving != nil || len(l.peers) > 0 || now < l.free {
+		return false
+	}
+	t.peer, t.deadline = &t.alone, now.Add(maxWait)
+	l.ages.push(t)
+	l.lead = 0
+	l.serve(now, t)
+	return true
 }
 
 // next returns the batch to be served now, or nil if there is none, another one
@@ -144,11 +159,15 @@ func (l *limiter) next(now mclock.AbsTime) *ticket {
 		} else {
 			l.lead += int64(t.cost)
 		}
-		l.free = now.Add(time.Duration(t.cost) * l.delay)
-		l.serving, p.inService = t, t.cost
+		l.serve(now, t)
 		l.reweigh(p)
 		return t
 	}
+}
+
+func (l *limiter) serve(now mclock.AbsTime, t *ticket) {
+	l.free = now.Add(time.Duration(t.cost) * l.delay)
+	l.serving, t.peer.inService = t, t.cost
 }
 
 // done ends the service of the ticket that next returned.
@@ -156,7 +175,6 @@ func (l *limiter) done() {
 	t := l.serving
 	l.serving, t.peer.inService = nil, 0
 	l.ages.remove(t)
-	l.reweigh(t.peer)
 }
 
 // expire returns the tickets that waited too long. The one in service may be
@@ -305,7 +323,7 @@ func (l *limiter) leave(p *peer) {
 }
 
 // reweigh brings all weights in line with what the peer waits for. A peer that
-// waits for nothing leaves, and is forgotten unless it is in service.
+// waits for nothing leaves and is forgotten, but for what is in service.
 func (l *limiter) reweigh(p *peer) {
 	cost := p.penalty
 	if p.head != nil {
@@ -319,9 +337,7 @@ func (l *limiter) reweigh(p *peer) {
 	}
 	l.leave(p)
 	l.setValueWeight(p, 0)
-	if p.inService == 0 {
-		delete(l.peers, p.id)
-	}
+	delete(l.peers, p.id)
 }
 
 func (l *limiter) setValueWeight(p *peer, w uint64) {

@@ -96,12 +96,12 @@ func TestOneHostIsOneAddress(t *testing.T) {
 		{"[2001:db8:1:2::1]:1", "2001:db8:1:2:ffff::1", "2001:db8:1:2:3::1%eth0"},
 	} {
 		for _, address := range same {
-			require.Equal(t, textOrigin(enode.ID{1}, same[0]).group, textOrigin(enode.ID{2}, address).group, address)
+			require.Equal(t, textOrigin(same[0]).group(), textOrigin(address).group(), address)
 		}
 	}
-	require.NotEqual(t, textOrigin(enode.ID{1}, "10.1.2.3").group, textOrigin(enode.ID{1}, "10.1.2.4").group)
-	require.NotEqual(t, textOrigin(enode.ID{1}, "2001:db8:1:2::").group, textOrigin(enode.ID{1}, "2001:db8:1:3::").group)
-	require.NotEqual(t, textOrigin(enode.ID{1}, "one").group, textOrigin(enode.ID{1}, "another").group)
+	require.NotEqual(t, textOrigin("10.1.2.3").group(), textOrigin("10.1.2.4").group())
+	require.NotEqual(t, textOrigin("2001:db8:1:2::").group(), textOrigin("2001:db8:1:3::").group())
+	require.NotEqual(t, textOrigin("one").group(), textOrigin("another").group())
 }
 
 // One node floods while the others ask now and then. It is dropped and penalized
@@ -252,6 +252,15 @@ func TestLimiterProperties(t *testing.T) {
 					resolve(l.add(now, one))
 				}
 			},
+			"idle": func(t *rapid.T) {
+				one := load{id: nodeID(rapid.IntRange(0, 30).Draw(t, "id")), addr: 1, cost: 2, value: 1}.ticket()
+				idle := l.serving == nil && len(l.peers) == 0 && now >= l.free
+				require.Equal(t, idle, l.addIdle(now, one))
+				if idle {
+					outcome[one] = 0
+					require.Same(t, one, l.serving)
+				}
+			},
 			"next": func(*rapid.T) {
 				if l.serving == nil {
 					l.next(now)
@@ -368,7 +377,7 @@ type load struct {
 
 func (l load) ticket() *ticket {
 	addr := netip.AddrFrom4([4]byte{10, byte(l.addr >> 16), byte(l.addr >> 8), byte(l.addr)})
-	return &ticket{id: l.id, group: newOrigin(l.id, addr, "").group, cost: l.cost, value: l.value}
+	return &ticket{id: l.id, group: origin{ip: addr}.group(), cost: l.cost, value: l.value}
 }
 
 func nodeID(i int) (id enode.ID) {
@@ -473,8 +482,8 @@ func checkLimiter(t require.TestingT, l *limiter) {
 			penalized++
 		}
 		active := p.head != nil || p.penalty > 0
-		require.True(t, active || p.inService > 0, "forgotten otherwise")
-		require.Equal(t, active, p.group != nil)
+		require.True(t, active, "forgotten otherwise")
+		require.NotNil(t, p.group)
 		require.Equal(t, active && p.value > 0, p.valueWeight > 0)
 		if active {
 			sizes[p.group]++
@@ -485,7 +494,9 @@ func checkLimiter(t require.TestingT, l *limiter) {
 	}
 	if s := l.serving; s != nil {
 		require.Equal(t, s.cost, s.peer.inService)
-		require.Same(t, s.peer, l.peers[s.id])
+		if p := l.peers[s.id]; p != nil {
+			require.Same(t, s.peer, p)
+		}
 		if s.byAge.prev != nil || l.ages.first == s {
 			tickets++
 		}

@@ -30,15 +30,23 @@ type ticket struct {
 	cost  uint64  // at least 1, at most MaxRequestLength
 
 	batch    Requests
-	address  string       // as services get it
+	from     origin
 	answer   chan Replies // has room for the one answer, nil if dropped
 	answered bool
 
 	peer     *peer // set by add, and the rest with it
+	alone    peer  // is the peer if nobody else is there
 	deadline mclock.AbsTime
 	seq      uint64
 	behind   *ticket // the next one of the same peer
 	byAge    links[ticket]
+}
+
+func newTicket() *ticket { return &ticket{answer: make(chan Replies, 1)} }
+
+// valid tells whether the batch has a length that is served.
+func (t *ticket) valid() bool {
+	return len(t.batch) > 0 && len(t.batch) <= MaxRequestLength
 }
 
 func (t *ticket) links() *links[ticket] { return &t.byAge }
@@ -82,9 +90,7 @@ func (p *peer) pop() *ticket {
 	return t
 }
 
-// groupKey is what is one network address to the limiter: an IPv4 address or an
-// IPv6 /64, which is what one host can have at will. The text stands for an
-// address that is none of these.
+// groupKey is what is one network address to the limiter; see [origin.group].
 type groupKey struct {
 	prefix netip.Prefix
 	text   string

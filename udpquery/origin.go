@@ -1,51 +1,61 @@
 package udpquery
 
 import (
+	"encoding/hex"
 	"net"
 	"net/netip"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
-// origin is where a batch comes from: as services get it, and as the limiter
-// groups it.
+// origin is where a batch comes from: an IP address, or a text that is none. The
+// port, the zone and the IPv4-in-IPv6 form are gone, as they do not identify a
+// host.
 type origin struct {
-	address string
-	group   groupKey
+	ip   netip.Addr // invalid if the address was not understood
+	text string     // in that case
 }
 
-func udpOrigin(id enode.ID, addr *net.UDPAddr) origin {
-	if addr == nil {
-		return newOrigin(id, netip.Addr{}, "")
+func (o *origin) setUDP(addr *net.UDPAddr) {
+	if addr != nil {
+		ip, _ := netip.AddrFromSlice(addr.IP)
+		o.ip = ip.Unmap()
 	}
-	ip, _ := netip.AddrFromSlice(addr.IP)
-	return newOrigin(id, ip, "")
 }
 
 // textOrigin takes an IP address with or without a port.
-func textOrigin(id enode.ID, address string) origin {
-	if ap, err := netip.ParseAddrPort(address); err == nil {
-		return newOrigin(id, ap.Addr(), address)
+func textOrigin(address string) origin {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		withPort, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return origin{text: address}
+		}
+		ip = withPort.Addr()
 	}
-	ip, _ := netip.ParseAddr(address)
-	return newOrigin(id, ip, address)
+	return origin{ip: ip.Unmap().WithZone("")}
 }
 
-// newOrigin drops what does not identify a host: the zone and the IPv4-in-IPv6
-// form. A local node, or one whose address is not understood, goes by its id,
-// which is what light servers use as the id of a free client.
-func newOrigin(id enode.ID, ip netip.Addr, text string) origin {
-	ip = ip.Unmap().WithZone("")
-	if !ip.IsValid() {
-		return origin{id.String(), groupKey{text: text}}
+// address is what services get: the IP address, or the id of a local node and of
+// one whose address was not understood. Light servers use the same on TCP to know
+// a client without tokens again.
+func (o origin) address(id enode.ID) string {
+	if !o.ip.IsValid() || o.ip.IsLoopback() {
+		return hex.EncodeToString(id[:]) // what id.String gives, but faster
+	}
+	return o.ip.String()
+}
+
+// group is what counts as one address to the limiter: what one host can have at
+// will, which is an IPv4 address or an IPv6 /64.
+func (o origin) group() groupKey {
+	if !o.ip.IsValid() {
+		return groupKey{text: o.text}
 	}
 	bits := 64
-	if ip.Is4() {
+	if o.ip.Is4() {
 		bits = 32
 	}
-	prefix, _ := ip.Prefix(bits) // cannot fail: bits suit the address
-	if ip.IsLoopback() {
-		return origin{id.String(), groupKey{prefix: prefix}}
-	}
-	return origin{ip.String(), groupKey{prefix: prefix}}
+	prefix, _ := o.ip.Prefix(bits) // cannot fail: bits suit the address
+	return groupKey{prefix: prefix}
 }

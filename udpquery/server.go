@@ -37,27 +37,23 @@ type ServerConfig struct {
 
 // Server answers batches of requests by UDP. Its services handle them one at a
 // time; a batch that was not served within 400 ms is dropped, as are batches of
-// those who ask most when there are too many. All methods may be called
-// concurrently.
+// those who ask most when there are too many. From the first batch on one
+// goroutine runs until Stop. All methods may be called concurrently.
 type Server struct {
 	clock    mclock.Clock
 	registry atomic.Pointer[registry] // replaced under mu, never changed
-	idle     chan struct{}            // closed when stopped and nothing is in service
 	overflow sync.Once
+	due      chan *ticket  // for the worker; one ticket at most is in service
+	idle     chan struct{} // closed when stopped and the worker is gone
 
 	mu struct {
 		sync.Mutex
 		limiter  *limiter
 		alarm    *alarm // nil if none is set
+		working  bool   // the worker was started
 		stopped  bool
 		panicLog mclock.AbsTime // no line before
 	}
-}
-
-// alarm is a timer that calls Server.wake at the time.
-type alarm struct {
-	at    mclock.AbsTime
-	timer mclock.Timer
 }
 
 // NewServer returns a server without services that serves at most one request
@@ -82,7 +78,7 @@ func newServer(cfg ServerConfig) *Server {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
-	s := &Server{clock: cfg.Clock, idle: make(chan struct{})}
+	s := &Server{clock: cfg.Clock, due: make(chan *ticket, 1), idle: make(chan struct{})}
 	s.registry.Store(new(registry))
 	s.mu.limiter = newLimiter(cfg.DelayPerRequest, cfg.Rand)
 	s.mu.panicLog = s.clock.Now()
@@ -90,23 +86,41 @@ func newServer(cfg ServerConfig) *Server {
 }
 
 // ServeNode answers an encoded batch; nil means that it is not answered. It fits
-// discover.TalkRequestHandler of go-ethereum v1.17.10.
+// discover.TalkRequestHandler of go-ethereum v1.17.10. Replies that make the
+// message longer than a UDP packet are left empty.
 func (s *Server) ServeNode(n *enode.Node, addr *net.UDPAddr, req []byte) []byte {
 	if n == nil {
 		return nil
 	}
-	return s.ServeEncoded(n.ID(), addr, req)
+	t := newTicket()
+	t.id = n.ID()
+	t.from.setUDP(addr)
+	return s.serveMessage(t, req)
 }
 
-// ServeEncoded answers an encoded batch; nil means that it is not answered. It
-// fits discover.TalkRequestHandler of go-ethereum v1.13.5. Replies that make the
-// message longer than a UDP packet are left empty.
+// ServeEncoded is [Server.ServeNode] in the form of discover.TalkRequestHandler
+// of go-ethereum v1.13.5.
 func (s *Server) ServeEncoded(id enode.ID, addr *net.UDPAddr, req []byte) []byte {
-	var batch Requests
-	if batch.Decode(req) != nil {
+	t := newTicket()
+	t.id = id
+	t.from.setUDP(addr)
+	return s.serveMessage(t, req)
+}
+
+// serveMessage runs on a goroutine that the transport made for this message, and
+// which begins with a small stack. To move to a larger one takes longer than all
+// else here: calls are kept shallow, and what needs room is left to the worker.
+func (s *Server) serveMessage(t *ticket, req []byte) []byte {
+	if t.batch.Decode(req) != nil || !t.valid() {
 		return nil
 	}
-	replies := s.serve(id, udpOrigin(id, addr), batch)
+	if s.admit(t) {
+		s.due <- t
+	}
+	return s.encode(<-t.answer)
+}
+
+func (s *Server) encode(replies Replies) []byte {
 	if replies == nil {
 		return nil
 	}
@@ -122,27 +136,41 @@ func (s *Server) ServeEncoded(id enode.ID, addr *net.UDPAddr, req []byte) []byte
 // returns nil if the batch is empty, too long, or dropped, else one reply per
 // request, empty where there is none.
 func (s *Server) Serve(id enode.ID, address string, requests Requests) Replies {
-	return s.serve(id, textOrigin(id, address), requests)
+	t := newTicket()
+	t.id, t.from, t.batch = id, textOrigin(address), requests
+	if !t.valid() {
+		return nil
+	}
+	if s.admit(t) {
+		s.due <- t
+	}
+	return <-t.answer
 }
 
-func (s *Server) serve(id enode.ID, from origin, batch Requests) Replies {
-	if len(batch) == 0 || len(batch) > MaxRequestLength {
-		return nil
-	}
-	t := &ticket{
-		id: id, group: from.group, address: from.address, value: s.value(id),
-		batch: batch, cost: uint64(len(batch)), answer: make(chan Replies, 1),
-	}
+// admit gives the ticket to the limiter. If it returns true, nobody else is
+// there and the caller hands the ticket to the worker.
+func (s *Server) admit(t *ticket) (handOver bool) {
+	t.cost = uint64(len(t.batch))
+	t.value = s.value(t.id)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.mu.stopped {
-		s.mu.Unlock()
-		return nil
+		t.answer <- nil
+		return false
+	}
+	if !s.mu.working {
+		s.mu.working = true
+		go s.work()
 	}
 	now := s.clock.Now()
+	if s.mu.limiter.addIdle(now, t) {
+		s.setAlarmLocked(now)
+		return true
+	}
+	t.group = t.from.group()
 	s.dropLocked(s.mu.limiter.add(now, t))
 	s.dispatchLocked(now)
-	s.mu.Unlock()
-	return <-t.answer
+	return false
 }
 
 // Stop ends every waiting request at once and refuses later ones. It waits until
@@ -153,10 +181,13 @@ func (s *Server) Stop() {
 	if !s.mu.stopped {
 		s.mu.stopped = true
 		s.dropLocked(s.mu.limiter.clear())
-		if s.mu.limiter.serving == nil {
-			close(s.idle)
-		}
 		s.setAlarmLocked(s.clock.Now())
+		switch {
+		case !s.mu.working:
+			close(s.idle)
+		case s.mu.limiter.serving == nil:
+			close(s.due)
+		}
 	}
 	s.mu.Unlock()
 
@@ -167,116 +198,4 @@ func (s *Server) Stop() {
 	case <-timer.C():
 		log.Warn("UDP query service still busy after Stop", "waited", stopWait)
 	}
-}
-
-// dispatchLocked starts the service of what is due and sets the alarm.
-func (s *Server) dispatchLocked(now mclock.AbsTime) {
-	if t := s.mu.limiter.next(now); t != nil {
-		go s.work(t)
-	}
-	s.setAlarmLocked(now)
-}
-
-// work serves the ticket and those that are due after it. One goroutine at a
-// time runs it, because the limiter has one ticket in service.
-func (s *Server) work(t *ticket) {
-	for t != nil {
-		t = s.serveTicket(t)
-	}
-}
-
-// serveTicket returns the next ticket that is due. Should a service end its
-// goroutine by runtime.Goexit, another one takes over.
-func (s *Server) serveTicket(t *ticket) (next *ticket) {
-	var replies Replies
-	returned := false
-	defer func() {
-		if next = s.finish(t, replies); next != nil && !returned {
-			go s.work(next)
-		}
-	}()
-	replies = s.handle(t)
-	returned = true
-	return nil
-}
-
-// finish ends the service of a ticket and begins that of the one it returns.
-func (s *Server) finish(t *ticket, replies Replies) (next *ticket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.limiter.done()
-	s.answerLocked(t, replies)
-	if s.mu.stopped {
-		close(s.idle)
-	}
-	now := s.clock.Now()
-	next = s.mu.limiter.next(now)
-	s.setAlarmLocked(now)
-	return next
-}
-
-// handle gives the requests of a batch to the services, until nobody waits for
-// the answer any more.
-func (s *Server) handle(t *ticket) Replies {
-	services := s.registry.Load().services
-	replies := make(Replies, len(t.batch))
-	for i, r := range t.batch {
-		if i > 0 && s.answered(t) {
-			return nil
-		}
-		if b := services[r.Service]; b != nil {
-			replies[i] = s.call(b, t, r)
-		}
-	}
-	return replies
-}
-
-func (s *Server) answered(t *ticket) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return t.answered
-}
-
-func (s *Server) dropLocked(dropped []*ticket) {
-	for _, t := range dropped {
-		s.answerLocked(t, nil)
-	}
-}
-
-func (s *Server) answerLocked(t *ticket, replies Replies) {
-	if !t.answered {
-		t.answered = true
-		t.answer <- replies
-	}
-}
-
-// setAlarmLocked sees to it that wake is called when the limiter wants it. An
-// alarm that is set for earlier stays.
-func (s *Server) setAlarmLocked(now mclock.AbsTime) {
-	at, ok := s.mu.limiter.wake()
-	old := s.mu.alarm
-	switch {
-	case !ok && !s.mu.stopped, ok && old != nil && old.at <= at:
-		return
-	case old != nil:
-		old.timer.Stop()
-		s.mu.alarm = nil
-	}
-	if ok {
-		a := &alarm{at: at}
-		a.timer = s.clock.AfterFunc(max(0, at.Sub(now)), func() { s.wake(a) })
-		s.mu.alarm = a
-	}
-}
-
-// wake drops what waited too long and goes on with the rest.
-func (s *Server) wake(a *alarm) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.alarm == a {
-		s.mu.alarm = nil
-	}
-	now := s.clock.Now()
-	s.dropLocked(s.mu.limiter.expire(now))
-	s.dispatchLocked(now)
 }

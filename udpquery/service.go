@@ -104,9 +104,9 @@ func (s *Server) value(id enode.ID) (sum float64) {
 	return sum
 }
 
-func (s *Server) call(b Service, t *ticket, r Request) []byte {
+func (s *Server) call(b Service, id enode.ID, address string, r Request) []byte {
 	defer s.recoverPanic(r.Service)
-	return b.Handle(t.id, t.address, r.Name, r.Params)
+	return b.Handle(id, address, r.Name, r.Params)
 }
 
 // recoverPanic is deferred around the calls of services.

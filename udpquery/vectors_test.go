@@ -1,7 +1,6 @@
 package udpquery
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"math/big"
@@ -358,5 +357,5 @@ func (p *emptyPool) Handle(_ enode.ID, _, name string, data []byte) []byte {
 			reply[i] = 100
 		}
 	}
-	return bytes.Clone(reply.Encode())
+	return reply.Encode()
 }

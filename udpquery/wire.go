@@ -152,23 +152,25 @@ func (r *Requests) Decode(data []byte) error {
 
 func (r *Request) decode(data []byte) (rest []byte, err error) {
 	fields, rest, err := rlp.SplitList(data)
-	if err != nil {
-		return nil, err
-	}
-	var service, name, params []byte
-	for _, field := range []*[]byte{&service, &name, &params} {
+	for i := 0; i < 3 && err == nil; i++ {
 		if len(fields) == 0 {
 			return nil, errFields
 		}
-		if *field, fields, err = rlp.SplitString(fields); err != nil {
-			return nil, err
+		var field []byte
+		field, fields, err = rlp.SplitString(fields)
+		switch i {
+		case 0:
+			r.Service = intern(field)
+		case 1:
+			r.Name = intern(field)
+		case 2:
+			r.Params = field[:len(field):len(field)]
 		}
 	}
-	if len(fields) > 0 {
-		return nil, errFields
+	if err == nil && len(fields) > 0 {
+		err = errFields
 	}
-	*r = Request{intern(service), intern(name), params[:len(params):len(params)]}
-	return rest, nil
+	return rest, err
 }
 
 // intern saves the allocation of the strings that nearly every request has.
@@ -199,7 +201,12 @@ func (r Replies) Encode() []byte {
 // [MaxRequestLength]. It accepts what package rlp accepts, keeps no part of data,
 // and leaves the replies alone if it returns an error.
 func (r *Replies) Decode(data []byte) error {
-	content, n, err := splitWholeList(bytes.Clone(data), MaxRequestLength)
+	return r.decode(bytes.Clone(data))
+}
+
+// decode is Decode without copying data.
+func (r *Replies) decode(data []byte) error {
+	content, n, err := splitWholeList(data, MaxRequestLength)
 	if err != nil {
 		return err
 	}
