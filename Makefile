@@ -1,6 +1,6 @@
 # Every target runs steps of .ci/run, which holds the commands themselves.
 
-.PHONY: usage test race fuzz lint bench example ci
+.PHONY: usage test race fuzz lint bench crash model example ci
 
 usage:
 	@echo 'make test     all tests'
@@ -8,10 +8,12 @@ usage:
 	@echo 'make fuzz     every fuzz function for FUZZTIME each (default 5s)'
 	@echo 'make lint     gofmt, go vet on several platforms, staticcheck'
 	@echo 'make bench    all benchmarks, once'
+	@echo 'make crash    a process that writes node states is killed 50 times'
+	@echo 'make model    node states against their model, more than a million steps'
 	@echo 'make example  a light client on a real network of loopback servers'
 	@echo 'make ci       what the CI runs, all of it'
 
-test race fuzz lint bench example:
+test race fuzz lint bench crash model example:
 	@.ci/run $@
 
 ci:

@@ -18,7 +18,7 @@ import (
 )
 
 // The variables tell the test binary that it is the process to be killed, and
-// how many rounds to play (default 3; 50 or more make the long variant).
+// how many rounds to play (default 5; 50 or more make the long variant).
 const (
 	crashDir    = "NODESTATE_CRASH_DIR"
 	crashRounds = "NODESTATE_CRASH_ROUNDS"
@@ -32,7 +32,7 @@ func TestKilledProcessLosesOneInterval(t *testing.T) {
 		writeUntilKilled(t, dir)
 		return
 	}
-	rounds := 3
+	rounds := 5
 	if text := os.Getenv(crashRounds); text != "" {
 		_, err := fmt.Sscan(text, &rounds)
 		require.NoError(t, err)
