@@ -164,6 +164,9 @@ func TestAnswersAreRemembered(t *testing.T) {
 			require.Equal(t, 1, clock.Timers(), "one alarm for all")
 			clock.Run(time.Hour)
 			require.Zero(t, clock.Timers())
+			c.Ask(t.Context(), server(1))
+			c.Close()
+			require.Zero(t, clock.Timers(), "Close leaves no alarm")
 		})
 	}
 }

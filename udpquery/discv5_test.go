@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,20 +28,21 @@ var (
 // full, does not answer, has gone, or never took queries.
 func TestOverDiscv5(t *testing.T) {
 	requireNoLeak(t)
-	var capacity uint64 = 100
+	var capacity atomic.Uint64
+	capacity.Store(100)
 	answers := func(response func() []byte) *Server {
 		s := NewServer(0)
 		require.NoError(t, s.Register(&scripted{handle: func(call) []byte { return response() }}, "les", ""))
 		return s
 	}
-	s := answers(func() []byte { return CapacityQueryReply{capacity}.Encode() })
+	s := answers(func() []byte { return CapacityQueryReply{capacity.Load()}.Encode() })
 	node := listen(t, 1, LesEntry{Version: Version})
 	node.RegisterTalkHandler(ProtocolID, s.ServeNode)
 	client := listen(t, 2)
 	c := newTestClient(t, client, ClientConfig{Fresh: -1})
 
 	require.Equal(t, Yes, c.Ask(t.Context(), node.Self()))
-	capacity = 0
+	capacity.Store(0)
 	require.Equal(t, No, c.Ask(t.Context(), node.Self()))
 	node.LocalNode().Delete(LesEntry{})
 	require.Equal(t, Unasked, c.Ask(t.Context(), node.Self()))

@@ -138,9 +138,9 @@ func TestHugePenaltyAndValueAreForgotten(t *testing.T) {
 	s := newSimulation(4)
 	s.run([]load{{addr: 1, cost: 1}, {addr: 2, cost: 16, rate: 5000, value: 1e300}}, 10_000)
 	loads := []load{
-		{addr: 3, cost: 1, value: 3, want: 0.4}, {addr: 4, cost: 16, want: 0.125}, {addr: 4, cost: 2, value: 7, want: 0.475},
+		{addr: 3, cost: 1, value: 3, want: 0.4}, {addr: 4, cost: 16, want: 0.125}, {addr: 4, cost: 1, value: 7, want: 0.475},
 	}
-	s.run(loads, 200_000)
+	s.run(loads, 100_000)
 	var total float64
 	for _, l := range loads {
 		total += float64(s.served[l.id])
@@ -306,13 +306,13 @@ func TestLimiterProperties(t *testing.T) {
 	})
 }
 
-// A million batches from a million nodes at as many addresses, while the service
-// hangs or is slow.
+// Tens of thousands of nodes at as many addresses send a batch each, while the
+// service hangs or is slow.
 func TestMemoryIsBoundedUnderFlood(t *testing.T) {
 	for _, hangs := range []bool{true, false} {
 		l := newLimiter(time.Millisecond, rand.New(rand.NewPCG(9, 0)))
 		var now mclock.AbsTime
-		for i := range 200_000 {
+		for i := range 50_000 {
 			now = now.Add(time.Microsecond)
 			l.expire(now)
 			l.add(now, load{id: nodeID(i), addr: i, cost: uint64(1 + i%16)}.ticket())
