@@ -2,6 +2,7 @@ package serverpool
 
 import (
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,10 +169,11 @@ func TestGivenClockDrivesTheStatistics(t *testing.T) {
 	require.InDelta(t, before/math.E, p.serviceOf(testutil.PublicNode(1), history{}).total, 5)
 }
 
-type number struct{ total, last int64 }
+// number is a gauge and a meter.
+type number struct{ total, last atomic.Int64 }
 
-func (x *number) Mark(k int64)   { x.total += k; x.last = k }
-func (x *number) Update(k int64) { x.last = k }
+func (x *number) Mark(k int64)   { x.total.Add(k); x.last.Store(k) }
+func (x *number) Update(k int64) { x.last.Store(k) }
 
 func TestMetrics(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
@@ -183,16 +185,16 @@ func TestMetrics(t *testing.T) {
 		w.pool.AddSource(newSource(n))
 		w.pool.Start()
 		serve(w.connect(w.mustNext(time.Second)), 50)
-		require.EqualValues(t, 1, connected.last)
-		require.EqualValues(t, 1, dialed.total)
+		require.EqualValues(t, 1, connected.last.Load())
+		require.EqualValues(t, 1, dialed.total.Load())
 		time.Sleep(timeoutRefresh)
 		w.pool.UnregisterNode(n)
-		require.Zero(t, connected.last)
-		require.InDelta(t, 50, session.total, 1)
-		require.InDelta(t, 50, total.last, 1)
-		require.EqualValues(t, w.pool.GetTimeout().Milliseconds(), timeout.last)
+		require.Zero(t, connected.last.Load())
+		require.InDelta(t, 50, session.total.Load(), 1)
+		require.InDelta(t, 50, total.last.Load(), 1)
+		require.EqualValues(t, w.pool.GetTimeout().Milliseconds(), timeout.last.Load())
 		time.Sleep(time.Minute)
-		require.EqualValues(t, 1, selectable.last)
+		require.EqualValues(t, 1, selectable.last.Load())
 		w.pool.AddMetrics(nil, nil, nil, nil, nil, nil) // too late: logged
 		require.Equal(t, 1, w.log.count("AddMetrics after Start has no effect"))
 	})

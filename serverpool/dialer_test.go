@@ -233,7 +233,7 @@ func TestDialTakenLateIsWatchedToo(t *testing.T) {
 		require.Equal(t, "[redialWait]", w.state(w.node))
 		conn := w.dial()
 		require.Equal(t, "[dialed, dialTimeout]", w.state(w.node))
-		require.Len(t, w.pool.mu.netCap.members, 1, "it counts in its network again")
+		require.Equal(t, 1, w.crowd(), "it counts in its network again")
 		w.closeByPeer()
 		conn.Close()
 		require.Equal(t, 1, w.pool.Status().Refused)

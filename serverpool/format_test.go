@@ -186,7 +186,7 @@ func TestCorruptedEntriesAreSkipped(t *testing.T) {
 		w.pool.Start()
 		require.Equal(t, 1, w.log.count("Some nodes' histories could not be read"))
 		require.Contains(t, w.state(good), "hasValue")
-		require.Equal(t, 1, w.pool.mu.memory.lru.Len())
+		require.Equal(t, 1, guarded(w.pool, w.pool.mu.memory.lru.Len))
 		time.Sleep(persistInterval + time.Millisecond)
 		require.Len(t, keysOf(t, w.store.Database, "key/x:h:"), 2, "bad ones are cleared away, as far as they are ours")
 	})

@@ -17,6 +17,11 @@ import (
 
 // The cap on nodes of one network.
 
+// crowd returns how many nodes count against the cap.
+func (w *world) crowd() int {
+	return guarded(w.pool, func() int { return len(w.pool.mu.netCap.members) })
+}
+
 // neighbours returns nodes of one /24 network, or of one /48.
 func neighbours(pattern string, first, count int) (nodes []*enode.Node) {
 	for i := first; i < first+count; i++ {
@@ -70,7 +75,7 @@ func TestLocalAndTrustedServersAreExempt(t *testing.T) {
 		for range crowd {
 			w.connect(w.mustNext(time.Second))
 		}
-		require.Len(t, w.pool.mu.netCap.members, 8)
+		require.Equal(t, 8, w.crowd())
 	})
 	for _, pattern := range []string{"127.0.0.%d", "192.168.1.%d", "10.1.1.%d", "fe80::%x"} {
 		inBubble(t, func(c *Config) { c.Query, c.Wanted = nil, 1 }, func(t *testing.T, w *world) {
@@ -103,7 +108,7 @@ func TestCapWidensWhereAllServersShareANetwork(t *testing.T) {
 		}
 		require.Equal(t, 3, w.log.count("Too few servers of different networks, allowing more of each"))
 		require.Nil(t, w.next(time.Minute), "no more than are wanted")
-		require.EqualValues(t, defaultNetCap, w.pool.mu.netCap.v4.Limit)
+		require.EqualValues(t, defaultNetCap, guarded(w.pool, func() uint { return w.pool.mu.netCap.v4.Limit }))
 	})
 }
 

@@ -139,6 +139,14 @@ func TestMemoryAgainstModel(t *testing.T) {
 		endpoint string
 		seq      uint64
 	}
+	var nodes [12][3][2]*enode.Node // by number, sequence number and address
+	for i := range nodes {
+		for seq := range nodes[i] {
+			for ip := range nodes[i][seq] {
+				nodes[i][seq][ip] = testutil.Node(uint64(i), uint64(seq), fmt.Sprintf("11.0.0.%d", ip+1))
+			}
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 8).Draw(t, "size")
 		m, model := newMemory(size), []entry(nil)
@@ -153,10 +161,8 @@ func TestMemoryAgainstModel(t *testing.T) {
 		}
 		drop := func(i int) { model = append(model[:i:i], model[i+1:]...) }
 		for step := range 60 {
-			var id = enode.ID{byte(rapid.IntRange(0, 11).Draw(t, "node"))}
-			seq, ip := rapid.Uint64Range(0, 2).Draw(t, "seq"), rapid.IntRange(1, 2).Draw(t, "ip")
-			n := testutil.Node(uint64(id[0]), seq, fmt.Sprintf("11.0.0.%d", ip))
-			id = n.ID()
+			n := nodes[rapid.IntRange(0, 11).Draw(t, "node")][rapid.IntRange(0, 2).Draw(t, "seq")][rapid.IntRange(0, 1).Draw(t, "ip")]
+			id, seq := n.ID(), n.Seq()
 			i := find(id)
 			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0:

@@ -3,6 +3,7 @@ package serverpool
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +17,7 @@ import (
 
 // underWay returns how many queries are being made.
 func (w *world) underWay() int {
-	w.pool.mu.Lock()
-	defer w.pool.mu.Unlock()
-	return len(w.pool.mu.queries)
+	return guarded(w.pool, func() int { return len(w.pool.mu.queries) })
 }
 
 func TestQueriesUnderWayGoFrom3To32AndBack(t *testing.T) {
@@ -40,12 +39,16 @@ func TestQueriesUnderWayGoFrom3To32AndBack(t *testing.T) {
 		for range good {
 			w.mustNext(time.Minute)
 		}
-		require.Less(t, w.pool.mu.limit.limit(), 16, "halved by each that was found")
+		require.Less(t, guarded(w.pool, w.pool.mu.limit.limit), 16, "halved by each that was found")
 	})
 }
 
 // A burst of 200, then 20 a second.
 func TestQueryRateIsBounded(t *testing.T) {
+	var many []*enode.Node
+	for i := range uint64(2000) {
+		many = append(many, testutil.FakeNode(i, 1))
+	}
 	for name, c := range map[string]struct {
 		edit         func(*Config)
 		first, later int // queries in the first second and in the next 50
@@ -56,7 +59,7 @@ func TestQueryRateIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, c.edit, func(t *testing.T, w *world) {
-				w.pool.AddSource(newSource(publicNodes(0, 2000)...))
+				w.pool.AddSource(newSource(many...))
 				w.pool.Start()
 				require.Nil(t, w.next(time.Second))
 				require.InDelta(t, c.first, w.totalAsked(), 35)
@@ -69,7 +72,7 @@ func TestQueryRateIsBounded(t *testing.T) {
 	}
 	t.Run("off", func(t *testing.T) {
 		inBubble(t, func(c *Config) { c.QueryRate = -1 }, func(t *testing.T, w *world) {
-			w.pool.AddSource(newSource(publicNodes(0, 2000)...))
+			w.pool.AddSource(newSource(many...))
 			w.pool.Start()
 			require.Nil(t, w.next(time.Second))
 			require.Equal(t, 2000, w.totalAsked())
@@ -90,7 +93,7 @@ func TestQueryThatPanicsIsSilence(t *testing.T) {
 				time.Sleep(queryTimeout)
 				require.Equal(t, "[redialWait]", w.state(bad))
 				require.Equal(t, 1, w.pool.Status().Silent)
-				require.Zero(t, w.pool.mu.calls)
+				require.Zero(t, guarded(w.pool, func() int { return w.pool.mu.calls }))
 			})
 		})
 	}
@@ -151,10 +154,9 @@ func TestQueryContextEndsWithStop(t *testing.T) {
 func TestLateAnswerOfAnEarlierQueryDoesNotCount(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		n := testutil.PublicNode(1)
-		asked := 0
+		var asked atomic.Int32
 		w.set(func(context.Context) Answer {
-			asked++
-			if asked == 1 {
+			if asked.Add(1) == 1 {
 				time.Sleep(17 * time.Second) // over in the middle of the second one
 				return Yes
 			}
@@ -167,7 +169,7 @@ func TestLateAnswerOfAnEarlierQueryDoesNotCount(t *testing.T) {
 		require.Nil(t, w.next(16*time.Second+500*time.Millisecond))
 		src.feed(n)
 		require.Nil(t, w.next(10*time.Second))
-		require.Equal(t, 2, asked)
+		require.EqualValues(t, 2, asked.Load())
 		require.Equal(t, Status{SaidNo: 1, Silent: 1}, Status{SaidNo: w.pool.Status().SaidNo, Silent: w.pool.Status().Silent})
 	})
 	inBubble(t, nil, func(t *testing.T, w *world) {

@@ -270,7 +270,7 @@ func TestOnlyTheLatestValuelessNodesAreRemembered(t *testing.T) {
 		require.Nil(t, w.next(time.Minute))
 		require.Len(t, keysOf(t, w.store.Database, "key/x:h:"), 10)
 		restart(w, edit)
-		require.Equal(t, 10, w.pool.mu.memory.lru.Len())
+		require.Equal(t, 10, guarded(w.pool, w.pool.mu.memory.lru.Len))
 		restart(w, func(c *Config) { c.Remember = 4 })
 		w.pool.Stop()
 		require.Len(t, keysOf(t, w.store.Database, "key/x:h:"), 4, "those beyond the limit are deleted")

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/stretchr/testify/require"
@@ -106,7 +107,7 @@ func TestRunningWaitsAreJittered(t *testing.T) {
 		now := w.pool.clock.Now()
 		for _, n := range nodes {
 			require.Equal(t, 10*time.Second, w.wait(n))
-			d := w.pool.mu.waits[n.ID()].Sub(now)
+			d := guarded(w.pool, func() mclock.AbsTime { return w.pool.mu.waits[n.ID()] }).Sub(now)
 			require.GreaterOrEqual(t, d, 10*time.Second)
 			require.LessOrEqual(t, d, 11*time.Second)
 			ends[d.Round(100*time.Millisecond)] = true

@@ -213,6 +213,13 @@ func serve(tracker *NodeValueTracker, requests uint32) {
 	tracker.Served([]ServedRequest{{ReqType: 0, Amount: requests}}, time.Millisecond)
 }
 
+// guarded reads something that the pool's lock guards.
+func guarded[T any](p *ServerPool, read func() T) T {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return read()
+}
+
 // wait returns how long the planned redial wait of a node is.
 func (w *world) wait(n *enode.Node) time.Duration {
 	h := w.pool.historyOf(n)
