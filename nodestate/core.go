@@ -10,7 +10,7 @@ import (
 
 // setState applies a change of flags and queues its consequences.
 func (ns *NodeStateMachine) setState(n *enode.Node, set, reset uint64, timeout time.Duration) {
-	nd := ns.table.find(n.ID())
+	nd := ns.table.find(n)
 	if nd == nil {
 		if set == 0 {
 			return
@@ -68,12 +68,14 @@ type retiming struct {
 // Persist outside the operation takes no flag that has, had or gets a timeout
 // for one without.
 func (ns *NodeStateMachine) retime(nd *node, state uint64, r retiming) {
-	sh := &ns.table.shards[nd.shard]
+	sh := ns.table.shardOf(nd)
 	before := nd.timedFlags()
 	sh.mu.Lock()
 	nd.state.Store(state)
-	for to := nd.strip(r.cancel); to != nil; to = to.next {
+	for to := nd.strip(r.cancel); to != nil; {
+		next := to.next
 		ns.timeouts.remove(to)
+		to = next
 	}
 	if r.start != 0 && ns.phase.Load() == phaseRunning {
 		to := ns.timeouts.add(nd, r.start, later(ns.clock.Now(), r.after))
@@ -145,13 +147,16 @@ func (ns *NodeStateMachine) clearFields(nd *node) bool {
 func (ns *NodeStateMachine) forget(nd *node) {
 	ns.unmarkDirty(nd)
 	id := nd.record.Load().ID()
-	sh := &ns.table.shards[nd.shard]
+	sh := ns.table.shardOf(nd)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for _, col := range ns.columns {
 		col.drop(nd)
 	}
-	delete(sh.nodes, id)
+	sh.nodes.remove(nd)
+	if ns.table.last == nd {
+		ns.table.last = nil
+	}
 	sh.free = append(sh.free, nd.slot)
 	if nd.stored {
 		nd.stored = false

@@ -69,11 +69,11 @@ func (f Field[T]) Get(ns *NodeStateMachine, n *enode.Node) (value T, ok bool) {
 	if n == nil {
 		return value, false
 	}
-	id := n.ID()
-	sh := ns.table.shard(id)
+	hash := ns.table.hash(n.ID())
+	sh := ns.table.shardOfHash(hash)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	nd := sh.nodes[id]
+	nd := sh.nodes.find(hash, n)
 	if nd == nil {
 		return value, false
 	}
@@ -181,7 +181,7 @@ type cells[T any] struct {
 }
 
 func (c *columnOf[T]) get(nd *node) (v Value[T]) {
-	cs := &c.cells[nd.shard]
+	cs := &c.cells[nd.shard()]
 	if int(nd.slot) < len(cs.present) && cs.present[nd.slot] {
 		v = Value[T]{cs.values[nd.slot], true}
 	}
@@ -189,7 +189,7 @@ func (c *columnOf[T]) get(nd *node) (v Value[T]) {
 }
 
 func (c *columnOf[T]) put(nd *node, v Value[T]) {
-	cs := &c.cells[nd.shard]
+	cs := &c.cells[nd.shard()]
 	for int(nd.slot) >= len(cs.present) {
 		var zero T
 		cs.values = append(cs.values, zero)
@@ -203,7 +203,7 @@ func (c *columnOf[T]) change(ns *NodeStateMachine, n *enode.Node, v Value[T]) {
 	if n == nil {
 		return
 	}
-	nd := ns.table.find(n.ID())
+	nd := ns.table.find(n)
 	if nd == nil {
 		if !v.Ok {
 			return
@@ -220,7 +220,7 @@ func (c *columnOf[T]) update(ns *NodeStateMachine, nd *node, v Value[T]) {
 	if !old.Ok && !v.Ok {
 		return
 	}
-	sh := &ns.table.shards[nd.shard]
+	sh := ns.table.shardOf(nd)
 	sh.mu.Lock()
 	c.put(nd, v)
 	sh.mu.Unlock()
@@ -241,7 +241,7 @@ func (c *columnOf[T]) push(ns *NodeStateMachine, nd *node, ch fieldChange[T]) {
 func (c *columnOf[T]) clear(ns *NodeStateMachine, nd *node) { c.update(ns, nd, Value[T]{}) }
 
 func (c *columnOf[T]) drop(nd *node) {
-	if int(nd.slot) < len(c.cells[nd.shard].present) {
+	if int(nd.slot) < len(c.cells[nd.shard()].present) {
 		c.put(nd, Value[T]{})
 	}
 }

@@ -12,11 +12,11 @@ func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
 	if n == nil {
 		return Flags{}
 	}
-	id := n.ID()
-	sh := ns.table.shard(id)
+	hash := ns.table.hash(n.ID())
+	sh := ns.table.shardOfHash(hash)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	if nd := sh.nodes[id]; nd != nil {
+	if nd := sh.nodes.find(hash, n); nd != nil {
 		return Flags{nd.state.Load(), ns.setup}
 	}
 	return Flags{}
@@ -25,10 +25,11 @@ func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
 // GetNode returns the newest known record of a node, nil when it is unknown.
 // It may be called anywhere and waits for no operation.
 func (ns *NodeStateMachine) GetNode(id enode.ID) *enode.Node {
-	sh := ns.table.shard(id)
+	hash := ns.table.hash(id)
+	sh := ns.table.shardOfHash(hash)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	if nd := sh.nodes[id]; nd != nil {
+	if nd := sh.nodes.findID(hash, id); nd != nil {
 		return nd.record.Load()
 	}
 	return nil

@@ -64,9 +64,9 @@ type NodeStateMachine struct {
 	turn       sync.Mutex
 	phase      atomic.Int32  // written under turn
 	closing    atomic.Bool   // Stop has been called; not guarded
-	generation atomic.Uint64 // one more at the start and at the end of each operation
+	generation atomic.Uint64 // number of operations that ended
 	queue      fifo[change]
-	nextSub    int     // subscriber of the queue's front whose turn it is
+	nextSub    int     // next subscriber to call for the queue's front
 	flagless   []*node // nodes that had no flag at some point of the operation
 	dirty      []*node // nodes that the next flush looks at; see node.dirty
 	timeouts   timeouts

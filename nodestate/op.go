@@ -38,7 +38,7 @@ func (op Op) AddTimeout(n *enode.Node, flags Flags, d time.Duration) {
 	if n == nil {
 		return
 	}
-	if nd := ns.table.find(n.ID()); nd != nil {
+	if nd := ns.table.find(n); nd != nil {
 		ns.adopt(nd, n)
 		if mask := timed & nd.state.Load(); mask != 0 {
 			ns.retime(nd, nd.state.Load(), retiming{mask, mask, max(d, 0)})

@@ -72,14 +72,30 @@ func (ns *NodeStateMachine) begin(n *enode.Node, call string) (Op, error) {
 // open makes the Op of an operation whose turn it is.
 func (ns *NodeStateMachine) open(call string) Op {
 	ns.check.begin(call)
-	return Op{ns, ns.generation.Add(1)}
+	return Op{ns, ns.generation.Load()}
 }
 
-// end runs what the operation has queued and ends its turn, also while a panic
-// or runtime.Goexit is on its way up.
+// end calls subscribers until the queue is empty and the nodes left without a
+// flag are forgotten, then ends the operation's turn, also while a panic or
+// runtime.Goexit is on its way up. A panic of a subscriber takes its way up,
+// with its stack, once the rest of the queue has run.
 func (ns *NodeStateMachine) end(op Op) {
-	defer ns.close()
+	done := false
+	defer func() {
+		if !done {
+			defer ns.close()
+			ns.drainRest(op)
+		}
+	}()
 	ns.drain(op)
+	done = true
+	ns.close()
+}
+
+func (ns *NodeStateMachine) drain(op Op) {
+	for ns.queue.len() > 0 || ns.sweep() {
+		ns.callNext(op)
+	}
 }
 
 func (ns *NodeStateMachine) close() {
@@ -106,22 +122,6 @@ func storeIfNew(a *atomic.Int64, v int64) {
 	}
 }
 
-// drain calls subscribers until the queue is empty and the nodes left without
-// a flag are forgotten. A panic of one of them takes its way up, with its stack,
-// once the rest of the queue has run.
-func (ns *NodeStateMachine) drain(op Op) {
-	done := false
-	defer func() {
-		if !done {
-			ns.drainRest(op)
-		}
-	}()
-	for ns.queue.len() > 0 || ns.sweep() {
-		ns.callNext(op)
-	}
-	done = true
-}
-
 // drainRest goes on after a panic. Only the first panic of an operation goes
 // up; others are logged, lest a thousand of them pile up on the stack.
 func (ns *NodeStateMachine) drainRest(op Op) {
@@ -141,38 +141,42 @@ func (ns *NodeStateMachine) drainToPanic(op Op) (done bool) {
 			ns.drainRest(op) // runtime.Goexit: there is no way back to the loop
 		}
 	}()
-	for ns.queue.len() > 0 || ns.sweep() {
-		ns.callNext(op)
-	}
+	ns.drain(op)
 	return true
 }
 
-// callNext calls the next subscriber of the oldest change, if one is left.
+// callNext calls the subscribers of the oldest change, but for those that were
+// called before one of them panicked.
 func (ns *NodeStateMachine) callNext(op Op) {
 	c := *ns.queue.front()
-	n, i := c.nd.record.Load(), ns.nextSub
-	ns.nextSub++
 	if c.field != stateChange {
-		col := ns.columns[c.field]
-		if i < col.subscribers() {
-			ns.check.calling(ns, c)
-			col.call(i, op, n, c.from)
-			return
-		}
-		col.pop()
+		ns.callFieldSubs(op, c)
 	} else {
-		for ; i < len(ns.stateSubs); i++ {
-			sub := &ns.stateSubs[i]
-			if (c.from^c.to)&sub.mask == 0 {
-				continue
-			}
-			ns.nextSub = i + 1
-			ns.check.calling(ns, c)
-			ns.check.entering(sub.name)
-			sub.cb(op, n, Flags{c.from & sub.mask, ns.setup}, Flags{c.to & sub.mask, ns.setup})
-			return
-		}
+		ns.callStateSubs(op, c)
 	}
 	ns.queue.pop()
 	ns.nextSub = 0
+}
+
+func (ns *NodeStateMachine) callStateSubs(op Op, c change) {
+	for i := ns.nextSub; i < len(ns.stateSubs); i++ {
+		sub := &ns.stateSubs[i]
+		if (c.from^c.to)&sub.mask == 0 {
+			continue
+		}
+		ns.nextSub = i + 1
+		ns.check.calling(ns, c)
+		ns.check.entering(sub.name)
+		sub.cb(op, c.nd.record.Load(), Flags{c.from & sub.mask, ns.setup}, Flags{c.to & sub.mask, ns.setup})
+	}
+}
+
+func (ns *NodeStateMachine) callFieldSubs(op Op, c change) {
+	col := ns.columns[c.field]
+	for i := ns.nextSub; i < col.subscribers(); i++ {
+		ns.nextSub = i + 1
+		ns.check.calling(ns, c)
+		col.call(i, op, c.nd.record.Load(), c.from)
+	}
+	col.pop()
 }

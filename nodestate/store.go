@@ -78,10 +78,10 @@ func (ns *NodeStateMachine) Persist(n *enode.Node) error {
 	case ns.closing.Load():
 		return ErrClosed
 	}
-	id := n.ID()
-	sh := ns.table.shard(id)
+	hash := ns.table.hash(n.ID())
+	sh := ns.table.shardOfHash(hash)
 	sh.mu.RLock()
-	nd := sh.nodes[id]
+	nd := sh.nodes.find(hash, n)
 	sh.mu.RUnlock()
 	if nd == nil {
 		return nil
@@ -106,11 +106,11 @@ func (ns *NodeStateMachine) Persist(n *enode.Node) error {
 // or when Stop has submitted all nodes and is taking them apart.
 func (ns *NodeStateMachine) submit(nd *node) bool {
 	id := nd.record.Load().ID()
-	sh := &ns.table.shards[nd.shard]
+	sh := ns.table.shardOf(nd)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	state := nd.state.Load()
-	if sh.nodes[id] != nd || state&offlineMask != 0 {
+	if sh.nodes.findID(nd.hash, id) != nd || state&offlineMask != 0 {
 		return false
 	}
 	if enc := ns.encodeLocked(nd, state); enc != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,18 +13,20 @@ import (
 )
 
 // numShards splits the table so that readers on several cores seldom touch
-// the same lock. More shards cost an empty map each.
+// the same lock. More shards cost memory in small machines.
 const numShards = 16
 
 // table holds the nodes. Only the running operation adds and removes nodes, so
 // it reads without a lock; everybody else locks the shard for reading.
 type table struct {
+	seed   maphash.Seed // of the hashes of ids
 	shards [numShards]shard
+	last   *node // that the operation used last, if any; belongs to it
 }
 
 type shard struct {
 	mu    sync.RWMutex // guards all below, and the columns' cells of its nodes
-	nodes map[enode.ID]*node
+	nodes index
 	free  []uint32 // slots of forgotten nodes
 	slots uint32   // given out so far
 }
@@ -35,34 +38,44 @@ type node struct {
 	state  atomic.Uint64              // written by the operation
 	timers *timeout                   // running timeouts; written by the operation under the shard's lock
 	slot   uint32
+	hash   uint32 // of the id
 	dirty  uint32 // 1 + index in machine.dirty, 0 if it is not there; owned by the operation
-	shard  uint8
-	stored bool // has an entry on disk or on its way there; guarded by the shard's lock
-	listed bool // in machine.flagless; owned by the operation
-	told   bool // its fields' subscribers saw value→absent since it lost its last flag; likewise
+	stored bool   // has an entry on disk or on its way there; guarded by the shard's lock
+	listed bool   // in machine.flagless; owned by the operation
+	told   bool   // its fields' subscribers saw value→absent since it lost its last flag; likewise
 }
 
-func (t *table) init() {
-	for i := range t.shards {
-		t.shards[i].nodes = make(map[enode.ID]*node)
+func (t *table) init() { t.seed = maphash.MakeSeed() }
+
+// hash returns what the node with the given id is found by.
+func (t *table) hash(id enode.ID) uint32 { return uint32(maphash.Bytes(t.seed, id[:])) }
+
+// shard returns the number of a node's shard. It is that of its hash's upper
+// bits; the index in the shard goes by the lower ones.
+func (nd *node) shard() uint32 { return shardOfHash(nd.hash) }
+
+func shardOfHash(hash uint32) uint32 { return hash >> 28 % numShards }
+
+func (t *table) shardOf(nd *node) *shard        { return &t.shards[nd.shard()] }
+func (t *table) shardOfHash(hash uint32) *shard { return &t.shards[shardOfHash(hash)] }
+
+// find is for the running operation. Mostly it is about the node that it was
+// about before.
+func (t *table) find(n *enode.Node) *node {
+	if t.last != nil && t.last.record.Load() == n {
+		return t.last
 	}
+	hash := t.hash(n.ID())
+	t.last = t.shardOfHash(hash).nodes.find(hash, n)
+	return t.last
 }
-
-// shardOf spreads hashes and small test ids alike.
-func shardOf(id enode.ID) uint8 { return (id[0] ^ id[len(id)-1]) % numShards }
-
-func (t *table) shard(id enode.ID) *shard { return &t.shards[shardOf(id)] }
-
-// find is for the running operation.
-func (t *table) find(id enode.ID) *node { return t.shard(id).nodes[id] }
 
 // insert is for the running operation. A non-nil fill completes the node before
 // anybody sees it.
 func (t *table) insert(n *enode.Node, fill func(*node)) *node {
-	id := n.ID()
-	nd := &node{shard: shardOf(id)}
+	nd := &node{hash: t.hash(n.ID())}
 	nd.record.Store(n)
-	sh := &t.shards[nd.shard]
+	sh := t.shardOf(nd)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if last := len(sh.free) - 1; last >= 0 {
@@ -74,7 +87,7 @@ func (t *table) insert(n *enode.Node, fill func(*node)) *node {
 	if fill != nil {
 		fill(nd)
 	}
-	sh.nodes[id] = nd
+	sh.nodes.insert(nd)
 	return nd
 }
 
@@ -83,9 +96,10 @@ func (t *table) clear() {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
-		sh.nodes, sh.free = nil, nil
+		sh.nodes, sh.free = index{}, nil
 		sh.mu.Unlock()
 	}
+	t.last = nil
 }
 
 // snapshot returns the nodes that have all flags of require and none of
@@ -104,9 +118,14 @@ func (t *table) collect(require, disable uint64) []nodeState {
 	}
 	var list []nodeState
 	for i := range t.shards {
-		for id, nd := range t.shards[i].nodes {
+		for _, nd := range t.shards[i].nodes.slots {
+			if nd == nil {
+				continue
+			}
 			if st := nd.state.Load(); st&require == require && st&disable == 0 {
-				list = append(list, nodeState{binary.BigEndian.Uint64(id[:]), nd.record.Load(), st, nd})
+				n := nd.record.Load()
+				id := n.ID()
+				list = append(list, nodeState{binary.BigEndian.Uint64(id[:]), n, st, nd})
 			}
 		}
 	}
@@ -137,7 +156,7 @@ func (t *table) adopt(nd *node, n *enode.Node) bool {
 	if cur := nd.record.Load(); n == cur || n.Seq() <= cur.Seq() {
 		return false
 	}
-	sh := &t.shards[nd.shard]
+	sh := t.shardOf(nd)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if n.Seq() <= nd.record.Load().Seq() {

@@ -31,17 +31,29 @@ func later(now mclock.AbsTime, d time.Duration) mclock.AbsTime {
 type timeouts struct {
 	heap timeoutHeap
 	seq  uint64
+	free *timeout // ended ones to use again, linked by next; as many as ever ran at once
 }
 
 // add starts a timeout. The caller links it into the node's list.
 func (t *timeouts) add(nd *node, mask uint64, at mclock.AbsTime) *timeout {
+	to := t.free
+	if to == nil {
+		to = new(timeout)
+	} else {
+		t.free = to.next
+	}
 	t.seq++
-	to := &timeout{at: at, seq: t.seq, mask: mask, nd: nd}
+	*to = timeout{at: at, seq: t.seq, mask: mask, nd: nd}
 	heap.Push(&t.heap, to)
 	return to
 }
 
-func (t *timeouts) remove(to *timeout) { heap.Remove(&t.heap, to.index) }
+// remove ends a timeout that is linked to no node any more.
+func (t *timeouts) remove(to *timeout) {
+	heap.Remove(&t.heap, to.index)
+	*to = timeout{next: t.free}
+	t.free = to
+}
 
 // next returns the time of the earliest timeout.
 func (t *timeouts) next() (at mclock.AbsTime, ok bool) {
