@@ -203,9 +203,9 @@ func TestStuckQueryEndsUntouched(t *testing.T) {
 	close(release)
 }
 
-// A day in the life: a hundred servers of all kinds, an application that uses
+// Some hours of a hundred servers of all kinds and an application that uses
 // some. Nobody is stuck anywhere, and the good ones are found.
-func TestADayInALargeWorld(t *testing.T) {
+func TestALargeWorld(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		nodes := publicNodes(0, 100)
 		rnd := rand.New(rand.NewPCG(1, 1))
@@ -217,7 +217,7 @@ func TestADayInALargeWorld(t *testing.T) {
 		w.pool.AddSource(newCycle(nodes...))
 		w.pool.Start()
 		var sessions, goodOnes int
-		for end := time.Now().Add(24 * time.Hour); time.Now().Before(end); {
+		for end := time.Now().Add(8 * time.Hour); time.Now().Before(end); {
 			n := w.next(time.Minute)
 			if n == nil {
 				continue
