@@ -3,7 +3,6 @@ package udpquery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -12,43 +11,6 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	lru "github.com/hashicorp/golang-lru/v2"
 )
-
-// Answer is what came of asking a server. The numbers are those of the answers
-// that the server pool takes: a conversion is enough between the two.
-type Answer int
-
-const (
-	Silent  Answer = iota // no usable answer
-	No                    // no slot
-	Yes                   // a slot
-	Unasked               // the server takes no queries by UDP, or its record is not to be had
-)
-
-func (a Answer) String() string {
-	switch a {
-	case Silent:
-		return "silent"
-	case No:
-		return "no"
-	case Yes:
-		return "yes"
-	case Unasked:
-		return "unasked"
-	}
-	return fmt.Sprintf("Answer(%d)", int(a))
-}
-
-// Transport carries the messages. *discover.UDPv5 of every go-ethereum version
-// is one.
-type Transport interface {
-	TalkRequest(n *enode.Node, protocol string, request []byte) ([]byte, error)
-}
-
-// RecordRequester is a Transport that can ask a node for its record, as
-// *discover.UDPv5. Without it a node that is known by its URL only is Unasked.
-type RecordRequester interface {
-	RequestENR(n *enode.Node) (*enode.Node, error)
-}
 
 // maxResting is how many goroutines wait for the next question. A new goroutine
 // has a small stack, and moving to one that is large enough for the transport
@@ -228,7 +190,9 @@ func (c *Client) join(n *enode.Node) (*flight, Answer) {
 		return f, Silent
 	}
 	now := c.cfg.Clock.Now()
-	if known, ok := c.mu.answers.Get(n.ID()); ok && now.Sub(known.at) < c.cfg.Fresh {
+	known, ok := c.mu.answers.Get(n.ID())
+	recorded := known.Answer == Unasked && n.Seq() > 0 // it had no record then
+	if ok && !recorded && now.Sub(known.at) < c.cfg.Fresh {
 		return nil, known.Answer
 	}
 	f := &flight{node: n, done: make(chan struct{}), deadline: now.Add(c.cfg.Timeout)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,7 @@ func TestUnasked(t *testing.T) {
 		require.Equal(t, Unasked, c.Ask(t.Context(), n))
 		require.Equal(t, 1, c.Query(n))
 	}
-	require.Empty(t, tr.log)
+	require.Empty(t, tr.logged())
 	require.Equal(t, Silent, c.Ask(t.Context(), nil))
 	require.Equal(t, -1, c.Query(nil))
 }
@@ -71,7 +72,7 @@ func TestRecordIsFetched(t *testing.T) {
 		OnRecord: func(n *enode.Node) { told = append(told, n) },
 	})
 	require.Equal(t, Yes, c.Ask(t.Context(), url))
-	require.Equal(t, []string{"enr 192.168.1.1", "talk 192.168.1.1"}, tr.log)
+	require.Equal(t, []string{"enr 192.168.1.1", "talk 192.168.1.1"}, tr.logged())
 	require.Equal(t, []*enode.Node{record}, told)
 
 	other := server(2)
@@ -85,10 +86,11 @@ func TestRecordIsFetched(t *testing.T) {
 		tr := &fakeTransport{enr: func(*enode.Node) (*enode.Node, error) { return test.record, test.err }}
 		c := newTestClient(t, tr, ClientConfig{})
 		require.Equal(t, Unasked, c.Ask(t.Context(), url), name)
-		require.NotContains(t, tr.log, "talk 11.0.1.7", name)
+		require.NotContains(t, tr.logged(), "talk 11.0.1.7", name)
 	}
 	c = newTestClient(t, talkOnly{tr}, ClientConfig{})
 	require.Equal(t, Unasked, c.Ask(t.Context(), url), "the transport cannot fetch records")
+	require.Equal(t, Yes, c.Ask(t.Context(), record), "but the record came by another way")
 }
 
 // The hooks may be set when the pool exists, and may panic or return nothing.
@@ -98,7 +100,7 @@ func TestHooks(t *testing.T) {
 	require.Equal(t, Yes, c.Ask(t.Context(), server(1)))
 	c.SetHooks(func(*enode.Node) *enode.Node { return server(2) }, nil)
 	require.Equal(t, Yes, c.Ask(t.Context(), server(1)))
-	require.Equal(t, []string{"talk 11.0.1.7", "talk 11.0.2.7"}, tr.log)
+	require.Equal(t, []string{"talk 11.0.1.7", "talk 11.0.2.7"}, tr.logged())
 	c.SetHooks(func(*enode.Node) *enode.Node { panic("on purpose") }, nil)
 	require.Equal(t, Silent, c.Ask(t.Context(), server(1)))
 	require.Nil(t, c.Send(server(1), one("les")))
@@ -133,6 +135,7 @@ func TestRetry(t *testing.T) {
 			require.Equal(t, test.answer, c.Ask(t.Context(), server(1)))
 			require.Equal(t, test.elapsed, time.Since(start))
 			time.Sleep(10 * time.Second)
+			synctest.Wait()
 			require.Equal(t, test.tries, tries)
 			c.Close()
 		}
@@ -150,17 +153,17 @@ func TestAnswersAreRemembered(t *testing.T) {
 			first := c.Ask(t.Context(), server(1))
 			clock.Run(5*time.Second - 1)
 			require.Equal(t, first, c.Ask(t.Context(), server(1)))
-			require.Len(t, tr.log, 1)
+			require.Len(t, tr.logged(), 1)
 			clock.Run(1)
 			require.Equal(t, first, c.Ask(t.Context(), server(1)))
-			require.Len(t, tr.log, 2)
+			require.Len(t, tr.logged(), 2)
 
 			c.Ask(t.Context(), server(2))
 			c.Ask(t.Context(), server(3)) // no room for the first one's answer any more
-			require.Len(t, tr.log, 4)
+			require.Len(t, tr.logged(), 4)
 			require.Equal(t, 2, c.mu.answers.Len())
 			c.Ask(t.Context(), server(1))
-			require.Len(t, tr.log, 5)
+			require.Len(t, tr.logged(), 5)
 			require.Equal(t, 1, clock.Timers(), "one alarm for all")
 			clock.Run(time.Hour)
 			require.Zero(t, clock.Timers())
@@ -194,9 +197,9 @@ func TestConcurrentQuestionsAreOne(t *testing.T) {
 		answer <- yes
 		wg.Wait()
 		require.EqualValues(t, 20, yeses.Load(), "one who left does not spoil it for the others")
-		require.Len(t, tr.log, 1)
+		require.Len(t, tr.logged(), 1)
 		require.Equal(t, Silent, c.Ask(impatient, server(2)))
-		require.Len(t, tr.log, 1, "nobody waits, nothing is asked")
+		require.Len(t, tr.logged(), 1, "nobody waits, nothing is asked")
 	})
 }
 
@@ -214,11 +217,11 @@ func TestTransportHangs(t *testing.T) {
 			require.Equal(t, []time.Duration{2 * time.Second, 0}[min(i, 1)], time.Since(start))
 			time.Sleep(10 * time.Second)
 		}
-		require.Len(t, tr.log, 1)
+		require.Len(t, tr.logged(), 1)
 		answer <- yes
 		synctest.Wait()
 		require.Equal(t, Yes, c.Ask(t.Context(), server(1)))
-		require.Len(t, tr.log, 1)
+		require.Len(t, tr.logged(), 1)
 	})
 }
 
@@ -240,7 +243,7 @@ func TestClose(t *testing.T) {
 		wg.Go(func() { require.Equal(t, -1, c.Query(url)) })
 		wg.Go(func() { require.Nil(t, c.Send(server(1), one("les"))) })
 		synctest.Wait()
-		require.Len(t, tr.log, 3)
+		require.Len(t, tr.logged(), 3)
 		c.Close()
 		wg.Wait()
 		require.Zero(t, time.Since(start))
@@ -248,7 +251,7 @@ func TestClose(t *testing.T) {
 		require.Nil(t, c.Send(server(3), one("les")))
 		close(hang)
 		synctest.Wait()
-		require.Len(t, tr.log, 3)
+		require.Len(t, tr.logged(), 3)
 		c.Close()
 	})
 }
@@ -260,12 +263,12 @@ func TestSend(t *testing.T) {
 		defer c.Close()
 		require.Equal(t, CapacityQueryReply{100}.Encode(), c.Send(server(1), one("les"))[0])
 		require.NotNil(t, c.Send(server(1), one("les")), "is not remembered")
-		require.Len(t, tr.log, 2)
+		require.Len(t, tr.logged(), 2)
 		require.Nil(t, c.Send(nil, one("les")))
 		require.Nil(t, c.Send(server(1), nil))
 		require.Nil(t, c.Send(server(1), make(Requests, MaxRequestLength+1)))
 		require.Nil(t, c.Send(server(1), one(strings.Repeat("x", maxMessage))))
-		require.Len(t, tr.log, 2)
+		require.Len(t, tr.logged(), 2)
 
 		tr.talk = func(*enode.Node, []byte) ([]byte, error) { time.Sleep(time.Hour); return yes, nil }
 		start := time.Now()
@@ -389,6 +392,12 @@ func (f *fakeTransport) note(what string, n *enode.Node) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.log = append(f.log, what+" "+n.IP().String())
+}
+
+func (f *fakeTransport) logged() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.log)
 }
 
 func (f *fakeTransport) TalkRequest(n *enode.Node, protocol string, request []byte) ([]byte, error) {

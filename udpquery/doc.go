@@ -47,7 +47,9 @@
 //
 // All methods of Client and Server may be called concurrently. Services are never
 // called concurrently by one Server. Each has one lock; neither calls out while
-// it holds it, so there is no order between them. Messages and numbers
+// it holds it, so there is no order between them. From its first batch on a Server
+// runs one goroutine until Stop; a Client keeps up to four between questions until
+// Close. Messages and numbers
 // ([Requests], [IntOrInf] …) are plain values.
 //
 // # Hostile input

@@ -160,7 +160,7 @@ func (s *Server) admit(t *ticket) (handOver bool) {
 	}
 	if !s.mu.working {
 		s.mu.working = true
-		go s.work()
+		s.startWorker()
 	}
 	now := s.clock.Now()
 	if s.mu.limiter.addIdle(now, t) {

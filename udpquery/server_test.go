@@ -182,6 +182,7 @@ func TestNobodyWaitsLongerThan400ms(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		synctest.Wait()
 		require.Equal(t, 1, handled, "the batch of a caller who gave up is not continued")
 		close(hang)
 		synctest.Wait()

@@ -247,6 +247,27 @@ func TestTakesQueries(t *testing.T) {
 	}
 }
 
+// The entry of a hostile record reads as its first item, or not at all.
+func FuzzLesEntry(f *testing.F) {
+	seedVectors(f, "enr_les_entry")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var e LesEntry
+		err := rlp.DecodeBytes(data, &e)
+		var items []rlp.RawValue
+		if rlp.DecodeBytes(data, &items) != nil {
+			require.Error(t, err)
+			return
+		}
+		var version uint64
+		if len(items) > 0 && rlp.DecodeBytes(items[0], &version) != nil {
+			require.Error(t, err)
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, version, e.Version)
+	})
+}
+
 // ---------------------------------------------------------------------------
 
 type vector struct {

@@ -13,6 +13,8 @@ func (s *Server) dispatchLocked(now mclock.AbsTime) {
 	s.setAlarmLocked(now)
 }
 
+func (s *Server) startWorker() { go s.work() }
+
 // work serves what is due until Stop.
 func (s *Server) work() {
 	for t := range s.due {
@@ -36,7 +38,7 @@ func (s *Server) serveTicket(t *ticket) (next *ticket) {
 		if next != nil {
 			s.due <- next
 		}
-		go s.work()
+		s.startWorker()
 	}()
 	replies = s.handle(t)
 	returned = true
