@@ -147,6 +147,8 @@ func (s *Server) Serve(id enode.ID, address string, requests Requests) Replies {
 	return <-t.answer
 }
 
+func (s *Server) startWorker() { go s.work() }
+
 // admit gives the ticket to the limiter. If it returns true, nobody else is
 // there and the caller hands the ticket to the worker.
 func (s *Server) admit(t *ticket) (handOver bool) {

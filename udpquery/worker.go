@@ -13,8 +13,6 @@ func (s *Server) dispatchLocked(now mclock.AbsTime) {
 	s.setAlarmLocked(now)
 }
 
-func (s *Server) startWorker() { go s.work() }
-
 // work serves what is due until Stop.
 func (s *Server) work() {
 	for t := range s.due {
