@@ -14,7 +14,7 @@
 // benchmark in a process of its own, and makes one table of the medians, with
 // targets and verdicts. From this folder:
 //
-//	go run ./bench            all works, about six minutes
+//	go run ./bench            all works, about ten minutes
 //	go run ./bench -help      its options
 //	go test -bench Ours/      one side, as for any other benchmark
 //

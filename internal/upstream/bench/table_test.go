@@ -128,16 +128,16 @@ func TestGrowthTable(t *testing.T) {
 		t.Error("a table of nothing")
 	}
 	add("FloorGrowth/*/Map", 10, 20, 50)
-	add("OursGrowth/*/SetState", 100, 200, 999)
-	add("OursGrowth/*/Field", 100, 200, 1001)
-	add("OursGrowth/*/Timeout", 100, 200, 1001)
+	add("OursGrowth/*/SetState", 100, 200, 499)
+	add("OursGrowth/*/Field", 100, 200, 501)
+	add("OursGrowth/*/Timeout", 100, 200, 501)
 	var verdicts []string
 	for _, cells := range growthTable(r)[1:] {
 		verdicts = append(verdicts, cells[0]+" "+cells[4]+" "+cells[6])
 	}
 	want := []string{
-		"bare map look-up 5.00 the floor", "ours: SetState 9.99 ok", "ours: uint64 field 10.01 over",
-		"ours: timeout, and its cancel 10.01 ok",
+		"bare map look-up 5.00 the floor", "ours: SetState 4.99 ok", "ours: uint64 field 5.01 over",
+		"ours: timeout, and its cancel 5.01 ok",
 	}
 	if !slices.Equal(verdicts, want) {
 		t.Errorf("got %q, want %q", verdicts, want)

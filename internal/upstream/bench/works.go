@@ -49,11 +49,10 @@ type growing struct {
 // nodes are spread over more memory than the caches hold; one that is O(n)
 // would take 1,000 times as long with the largest size as with the smallest.
 // The limits are how much the floor grows in the same run, times this factor:
-// a call touches other memory than the map, and log 1,000,000 is twice log
-// 1,000. Larger factors notice less.
+// log 1,000,000 is twice log 1,000. Larger factors notice less.
 const (
-	constantGrowth    = 2
-	logarithmicGrowth = 4
+	constantGrowth    = 1
+	logarithmicGrowth = 2
 )
 
 var growings = []growing{
