@@ -130,7 +130,7 @@ func (fs *FillSet) waitForRoom() bool {
 const wastedReads = 50
 
 func (fs *FillSet) read() {
-	wasted := newTokenBucket(wastedReads, wastedReads)
+	wasted := newTokenBucket(wastedReads, wastedReads-1)
 	for fs.waitForRoom() {
 		if d := max(fs.pause(), wasted.wait(fs.clock.Now())); d > 0 {
 			if !fs.sleep(d) {

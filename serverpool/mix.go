@@ -9,9 +9,10 @@ import (
 
 // mix merges the sources of candidates. Trusted servers come first. Known
 // servers and discovered nodes share the rest: one candidate of exploreEvery
-// is a discovered one that was not known, as long as there are known ones. Discovery sources take
-// turns. Whatever is ready is given at once; each discovery source is read by
-// a goroutine of its own, one node ahead, so none waits for another.
+// is a discovered one that was not known, as long as there are known ones.
+// Discovery sources take turns. Whatever is ready is given at once; each
+// discovery source is read by a goroutine of its own, one node ahead, so none
+// waits for another.
 type mix struct {
 	trusted, known picker
 	log            log.Logger

@@ -1,6 +1,7 @@
 package serverpool
 
 import (
+	"math"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/mclock"
@@ -23,48 +24,35 @@ func (l *queryLimit) lost()      { l.n = min(l.limit()+1, maxQueries) }
 func (l *queryLimit) found()     { l.n = max(l.limit()/2, minQueries) }
 func (l *queryLimit) limit() int { return max(l.n, minQueries) }
 
-// tokenBucket bounds the rate of queries. A rate of zero or less is no bound.
+// tokenBucket bounds the rate of queries. It counts in time, which is exact:
+// each token taken makes the bucket full one interval later, and there is no
+// token while that is more than a burst away. (The generic cell rate algorithm.)
 type tokenBucket struct {
-	rate   float64 // tokens a second
-	burst  float64
-	tokens float64
-	filled mclock.AbsTime
-	used   bool
+	interval time.Duration  // in which one token flows in; 0: no bound
+	slack    time.Duration  // in which all but one do
+	full     mclock.AbsTime // when the bucket is full again
 }
 
-func newTokenBucket(rate float64, burst int) tokenBucket {
-	return tokenBucket{rate: rate, burst: float64(max(burst, 1))}
-}
-
-func (b *tokenBucket) fill(now mclock.AbsTime) {
-	if !b.used {
-		b.used, b.tokens, b.filled = true, b.burst, now
-	} else if now > b.filled {
-		b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.filled).Seconds())
-		b.filled = now
-	}
-}
-
-// maxTokenWait bounds a wait, after which one asks again.
+// maxTokenWait is the longest interval.
 const maxTokenWait = time.Hour
 
-// wait returns how long it takes until there is a token, at most an hour.
+// newTokenBucket returns a full bucket. A rate, in tokens per second, of zero
+// or less is no bound.
+func newTokenBucket(rate float64, burst int) tokenBucket {
+	if !(rate > 0) {
+		return tokenBucket{}
+	}
+	interval := min(float64(time.Second)/rate, float64(maxTokenWait))
+	slack := min(interval*float64(max(burst, 1)-1), math.MaxInt64/4)
+	return tokenBucket{interval: time.Duration(interval), slack: time.Duration(slack)}
+}
+
+// wait returns how long it takes until there is a token.
 func (b *tokenBucket) wait(now mclock.AbsTime) time.Duration {
-	if b.rate <= 0 {
-		return 0
-	}
-	if b.fill(now); b.tokens >= 1 {
-		return 0
-	}
-	// Rounded up, so that waiting this long is enough, unless it is very long.
-	wait := (1 - b.tokens) / b.rate * float64(time.Second)
-	return time.Duration(min(wait, float64(maxTokenWait))) + 1
+	return max(b.full.Sub(now)-b.slack, 0)
 }
 
 // take uses a token, going into debt if there is none.
 func (b *tokenBucket) take(now mclock.AbsTime) {
-	if b.rate > 0 {
-		b.fill(now)
-		b.tokens--
-	}
+	b.full = max(b.full, now).Add(b.interval)
 }
