@@ -84,6 +84,7 @@
 // id, an atomic store of the state and the calls of the subscribers; it
 // allocates nothing. Fields are kept in typed slices, so that setting one does
 // not allocate either. Nodes are found by a hash table of pointers, which costs
-// a word or two for a node. Readers take a read lock of one of 16 parts of the
-// table. All timeouts share one timer of the clock and a heap.
+// a word or two for a node. GetState and GetNode take no lock, Field.Get and
+// ForEach read locks of the table's 16 parts. All timeouts share one timer of
+// the clock and a heap.
 package nodestate

@@ -12,11 +12,7 @@ func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
 	if n == nil {
 		return Flags{}
 	}
-	hash := ns.table.hash(n.ID())
-	sh := ns.table.shardOfHash(hash)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	if nd := sh.nodes.find(hash, n); nd != nil {
+	if nd := ns.table.lookUp(n); nd != nil {
 		return Flags{nd.state.Load(), ns.setup}
 	}
 	return Flags{}
@@ -26,10 +22,7 @@ func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
 // It may be called anywhere and waits for no operation.
 func (ns *NodeStateMachine) GetNode(id enode.ID) *enode.Node {
 	hash := ns.table.hash(id)
-	sh := ns.table.shardOfHash(hash)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	if nd := sh.nodes.findID(hash, id); nd != nil {
+	if nd := ns.table.shardOfHash(hash).nodes.findID(hash, id); nd != nil {
 		return nd.record.Load()
 	}
 	return nil

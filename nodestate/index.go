@@ -1,42 +1,73 @@
 package nodestate
 
-import "github.com/ethereum/go-ethereum/p2p/enode"
+import (
+	"sync/atomic"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
 
 // index finds nodes by id. It is a hash table with open addressing that holds
 // pointers only, as the ids are in the nodes' records: a word or two for a node
-// where a map, with the ids as its keys, takes eighty bytes, and a look-up takes
-// half as long. The zero value is empty.
+// where a map, with the ids as its keys, takes eighty bytes. The zero value is
+// empty.
+//
+// find and findID may be called by anybody at any time, without a lock: a node
+// never moves within a table, and what they miss was not there when they were
+// called. Changes are the running operation's, under the shard's lock.
 //
 // Ids are chosen by whoever makes up a node, so they are hashed with a secret
 // seed, as a map does it. No order depends on the seed.
 type index struct {
-	slots []*node // length is a power of two, or zero; never full
-	count int
+	slots atomic.Pointer[[]slot] // length is a power of two; never full; nil while empty from the start
+	count int                    // nodes
+	used  int                    // slots that hold a node or did so
 }
+
+type slot struct{ atomic.Pointer[node] }
+
+// gone is in the slots of nodes that were removed, so that searches go on.
+var gone = new(node)
 
 // find returns the node that n is a record of, nil if there is none. Mostly n is
 // the very record that the node has, and the node in its own slot.
 func (x *index) find(hash uint32, n *enode.Node) *node {
-	if len(x.slots) == 0 {
-		return nil
-	}
-	nd := x.slots[hash&uint32(len(x.slots)-1)]
-	if nd == nil || nd.record.Load() == n {
-		return nd
+	if slots := x.table(); len(slots) > 0 {
+		nd := slots[hash&uint32(len(slots)-1)].Load()
+		if nd == nil || nd.record.Load() == n {
+			return nd
+		}
 	}
 	return x.findID(hash, n.ID())
 }
 
 // findID returns the node with the given id, nil if there is none.
 func (x *index) findID(hash uint32, id enode.ID) *node {
-	if len(x.slots) == 0 {
+	slots := x.table()
+	if len(slots) == 0 {
 		return nil
 	}
-	mask := uint32(len(x.slots) - 1)
+	mask := uint32(len(slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
-		nd := x.slots[i]
-		if nd == nil || nd.hash == hash && nd.record.Load().ID() == id {
+		nd := slots[i].Load()
+		if nd == nil || nd.hash == hash && nd != gone && nd.record.Load().ID() == id {
 			return nd
+		}
+	}
+}
+
+func (x *index) table() []slot {
+	if slots := x.slots.Load(); slots != nil {
+		return *slots
+	}
+	return nil
+}
+
+// each calls f for every node. It is for holders of the shard's lock.
+func (x *index) each(f func(nd *node)) {
+	slots := x.table()
+	for i := range slots {
+		if nd := slots[i].Load(); nd != nil && nd != gone {
+			f(nd)
 		}
 	}
 }
@@ -47,43 +78,50 @@ const minSlots = 8
 
 // insert adds a node that is not there.
 func (x *index) insert(nd *node) {
-	if x.count >= len(x.slots)/4*3 {
-		old := x.slots
-		x.slots = make([]*node, max(minSlots, 2*len(old)))
-		for _, nd := range old {
-			if nd != nil {
-				x.place(nd)
-			}
-		}
+	if size := len(x.table()); x.used >= size/4*3 {
+		x.rebuild(size)
 	}
-	x.place(nd)
+	putIn(x.table(), nd)
 	x.count++
+	x.used++
 }
 
-// place puts a node in the first free slot from its own.
-func (x *index) place(nd *node) {
-	mask := uint32(len(x.slots) - 1)
+// rebuild moves the nodes to a table without slots of removed nodes, twice as
+// long unless there were many of these.
+func (x *index) rebuild(size int) {
+	if x.count >= size/8*3 {
+		size = max(minSlots, 2*size)
+	}
+	slots := make([]slot, size)
+	x.each(func(nd *node) { putIn(slots, nd) })
+	x.slots.Store(&slots)
+	x.used = x.count
+}
+
+// putIn puts a node in the first free slot from its own.
+func putIn(slots []slot, nd *node) {
+	mask := uint32(len(slots) - 1)
 	i := nd.hash & mask
-	for x.slots[i] != nil {
+	for slots[i].Load() != nil {
 		i = (i + 1) & mask
 	}
-	x.slots[i] = nd
+	slots[i].Store(nd)
 }
 
-// remove takes out a node that is there. Nodes behind the gap move up, unless
-// they would come to lie before their own slot, so that a search need not pass
-// over gaps.
+// remove takes out a node that is there.
 func (x *index) remove(nd *node) {
-	mask := uint32(len(x.slots) - 1)
-	gap := nd.hash & mask
-	for x.slots[gap] != nd {
-		gap = (gap + 1) & mask
+	slots := x.table()
+	mask := uint32(len(slots) - 1)
+	i := nd.hash & mask
+	for slots[i].Load() != nd {
+		i = (i + 1) & mask
 	}
-	for i := (gap + 1) & mask; x.slots[i] != nil; i = (i + 1) & mask {
-		if (i-x.slots[i].hash)&mask >= (i-gap)&mask {
-			x.slots[gap], gap = x.slots[i], i
-		}
-	}
-	x.slots[gap] = nil
+	slots[i].Store(gone)
 	x.count--
+}
+
+// clear removes all nodes.
+func (x *index) clear() {
+	x.slots.Store(nil)
+	x.count, x.used = 0, 0
 }

@@ -2,6 +2,8 @@ package nodestate
 
 import (
 	"math"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -39,6 +41,12 @@ func TestIndexIsAMap(t *testing.T) {
 			for id, hash := range hashes {
 				require.Same(t, model[id], x.findID(hash, id))
 			}
+			seen := 0
+			x.each(func(nd *node) {
+				seen++
+				require.Same(t, model[nd.record.Load().ID()], nd)
+			})
+			require.Equal(t, len(model), seen)
 		}
 	})
 }
@@ -61,4 +69,69 @@ func TestIndexFindsByAnyRecord(t *testing.T) {
 	require.Nil(t, x.find(5, testutil.FakeNode(9, 1)))
 	require.Nil(t, x.find(6, testutil.FakeNode(0, 1)), "another hash")
 	require.Nil(t, new(index).find(5, testutil.FakeNode(0, 1)), "an empty index")
+}
+
+// Nodes that come and go leave nothing behind: the table stays as small as what
+// is in it asks for.
+func TestIndexDoesNotGrowByChurn(t *testing.T) {
+	var x index
+	const lasting = 10
+	for i := range uint64(10_000) {
+		nd := &node{hash: uint32(i * 0x9e3779b9)}
+		nd.record.Store(testutil.FakeNode(i, 1))
+		x.insert(nd)
+		if i >= lasting {
+			x.remove(nd)
+		}
+	}
+	require.Equal(t, lasting, x.count)
+	require.LessOrEqual(t, len(x.table()), 4*lasting)
+}
+
+// A removed node's slot is no node, whatever hash is looked for: not even that
+// of the mark in it.
+func TestIndexPassesOverRemovedNodes(t *testing.T) {
+	var x index
+	var nodes []*node
+	for i := range uint64(3) {
+		nd := &node{hash: gone.hash}
+		nd.record.Store(testutil.FakeNode(i, 1))
+		x.insert(nd)
+		nodes = append(nodes, nd)
+	}
+	x.remove(nodes[0])
+	require.Same(t, nodes[2], x.find(gone.hash, testutil.FakeNode(2, 2)))
+	require.Nil(t, x.find(gone.hash, testutil.FakeNode(0, 1)))
+}
+
+// Whoever looks for a node that stays finds it, at any moment, while others come
+// and go and the table grows.
+func TestIndexIsReadWithoutLock(t *testing.T) {
+	var x index
+	staying := &node{hash: 3}
+	staying.record.Store(testutil.FakeNode(0, 1))
+	x.insert(staying)
+	other := testutil.FakeNode(0, 2)
+	var readers sync.WaitGroup
+	var stop atomic.Bool
+	for range 2 {
+		readers.Go(func() {
+			for !stop.Load() {
+				if x.find(3, other) != staying {
+					t.Error("not found")
+					return
+				}
+			}
+		})
+	}
+	for i := range uint64(20_000) {
+		nd := &node{hash: uint32(i)}
+		nd.record.Store(testutil.FakeNode(i+1, 1))
+		x.insert(nd)
+		if i%16 != 0 {
+			x.remove(nd)
+		}
+	}
+	stop.Store(true)
+	readers.Wait()
 }

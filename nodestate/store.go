@@ -78,11 +78,7 @@ func (ns *NodeStateMachine) Persist(n *enode.Node) error {
 	case ns.closing.Load():
 		return ErrClosed
 	}
-	hash := ns.table.hash(n.ID())
-	sh := ns.table.shardOfHash(hash)
-	sh.mu.RLock()
-	nd := sh.nodes.find(hash, n)
-	sh.mu.RUnlock()
+	nd := ns.table.lookUp(n)
 	if nd == nil {
 		return nil
 	}

@@ -16,8 +16,9 @@ import (
 // the same lock. More shards cost memory in small machines.
 const numShards = 16
 
-// table holds the nodes. Only the running operation adds and removes nodes, so
-// it reads without a lock; everybody else locks the shard for reading.
+// table holds the nodes. Only the running operation adds and removes nodes.
+// Anybody may look one up without a lock, for its state and its record; all else
+// takes the lock of the shard.
 type table struct {
 	seed   maphash.Seed // of the hashes of ids
 	shards [numShards]shard
@@ -25,7 +26,7 @@ type table struct {
 }
 
 type shard struct {
-	mu    sync.RWMutex // guards all below, and the columns' cells of its nodes
+	mu    sync.RWMutex // guards all below, but for look-ups, and the columns' cells of its nodes
 	nodes index
 	free  []uint32 // slots of forgotten nodes
 	slots uint32   // given out so far
@@ -62,12 +63,16 @@ func (t *table) shardOfHash(hash uint32) *shard { return &t.shards[shardOfHash(h
 // find is for the running operation. Mostly it is about the node that it was
 // about before.
 func (t *table) find(n *enode.Node) *node {
-	if t.last != nil && t.last.record.Load() == n {
-		return t.last
+	if t.last == nil || t.last.record.Load() != n {
+		t.last = t.lookUp(n)
 	}
-	hash := t.hash(n.ID())
-	t.last = t.shardOfHash(hash).nodes.find(hash, n)
 	return t.last
+}
+
+// lookUp is for everybody.
+func (t *table) lookUp(n *enode.Node) *node {
+	hash := t.hash(n.ID())
+	return t.shardOfHash(hash).nodes.find(hash, n)
 }
 
 // insert is for the running operation. A non-nil fill completes the node before
@@ -96,7 +101,8 @@ func (t *table) clear() {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
-		sh.nodes, sh.free = index{}, nil
+		sh.nodes.clear()
+		sh.free = nil
 		sh.mu.Unlock()
 	}
 	t.last = nil
@@ -118,16 +124,13 @@ func (t *table) collect(require, disable uint64) []nodeState {
 	}
 	var list []nodeState
 	for i := range t.shards {
-		for _, nd := range t.shards[i].nodes.slots {
-			if nd == nil {
-				continue
-			}
+		t.shards[i].nodes.each(func(nd *node) {
 			if st := nd.state.Load(); st&require == require && st&disable == 0 {
 				n := nd.record.Load()
 				id := n.ID()
 				list = append(list, nodeState{binary.BigEndian.Uint64(id[:]), n, st, nd})
 			}
-		}
+		})
 	}
 	for i := range t.shards {
 		t.shards[i].mu.RUnlock()
