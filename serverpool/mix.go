@@ -8,9 +8,10 @@ import (
 )
 
 // mix merges the sources of candidates. Trusted servers come first. Known
-// servers and discovered nodes share the rest: one candidate of exploreEvery
-// is a discovered one that was not known, as long as there are known ones.
-// Discovery sources take turns. Whatever is ready is given at once; each
+// servers and discovered nodes share the rest: one dial of exploreEvery should
+// go to a server that was not known, and as long as such dials are owed, two of
+// three candidates are discovered ones: then at least one of the candidates that
+// are asked at a time is a known server, and none of these waits for explorers. Discovery sources take turns. Whatever is ready is given at once; each
 // discovery source is read by a goroutine of its own, one node ahead, so none
 // waits for another.
 type mix struct {
@@ -21,10 +22,9 @@ type mix struct {
 		sync.Mutex
 		wake    sync.Cond // on mu
 		feeds   []*feed   // the one to serve next is first
-		owed    int       // known servers given that explorers have not made up for
-		tries   int       // discovered nodes given since the last explorer
+		owed    int       // dials of known servers that explorers have not made up for
 		node    *enode.Node
-		found   bool // node is a discovered one
+		found   int // discovered nodes given in a row, node the last of them
 		started bool
 		closed  bool
 	}
@@ -50,19 +50,14 @@ type feed struct {
 	node  *enode.Node
 }
 
-// exploreEvery is the share of candidates that explores while known servers
-// are at hand, as its inverse. More explorers find better servers sooner, fewer
+// exploreEvery is the share of dials that explores while known servers are at
+// hand, as its inverse. More explorers find better servers sooner, fewer
 // waste less on unknown ones.
 const exploreEvery = 4
 
 // maxOwed bounds what explorers make up for after discovery was slow. More
 // keeps their share nearer to what it should be, less has fewer of them in a row.
 const maxOwed = 4 * (exploreEvery - 1)
-
-// exploreTries is how many discovered nodes in a row may turn out to be of no
-// use before a known server is preferred again. More keeps up the share of
-// explorers where sources repeat themselves, fewer lets ready servers wait less.
-const exploreTries = 16
 
 func newMix(trusted, known picker, calls *group, log log.Logger) *mix {
 	m := &mix{trusted: trusted, known: known, calls: calls, log: log}
@@ -134,11 +129,15 @@ func (m *mix) wakeUp() {
 	m.mu.wake.Broadcast()
 }
 
-// explored is called when a discovered node has become a candidate.
-func (m *mix) explored() {
+// gave is called when a server is given out to be dialed.
+func (m *mix) gave(known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.mu.owed, m.mu.tries = max(m.mu.owed-(exploreEvery-1), 0), 0
+	if known {
+		m.mu.owed = min(m.mu.owed+1, maxOwed)
+	} else {
+		m.mu.owed = max(m.mu.owed-(exploreEvery-1), 0)
+	}
 }
 
 // Next implements enode.Iterator. It returns false only after Close.
@@ -146,7 +145,6 @@ func (m *mix) Next() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for !m.mu.closed {
-		m.mu.found = false
 		if n, ok := m.takeLocked(); ok {
 			m.mu.node = n
 			return true
@@ -159,15 +157,16 @@ func (m *mix) Next() bool {
 
 func (m *mix) takeLocked() (*enode.Node, bool) {
 	if n := m.trusted.pick(); n != nil {
+		m.mu.found = 0
 		return n, true
 	}
-	if m.mu.owed >= exploreEvery-1 {
+	if m.mu.owed >= exploreEvery-1 && m.mu.found < minQueries-1 {
 		if n, ok := m.discoveredLocked(); ok {
 			return n, true
 		}
 	}
 	if n := m.known.pick(); n != nil {
-		m.mu.owed = min(m.mu.owed+1, maxOwed)
+		m.mu.found = 0
 		return n, true
 	}
 	return m.discoveredLocked()
@@ -180,11 +179,9 @@ func (m *mix) discoveredLocked() (*enode.Node, bool) {
 		}
 		// Behind the others, which are served before it is its turn again.
 		m.mu.feeds = append(append(m.mu.feeds[:i:i], m.mu.feeds[i+1:]...), f)
-		if m.mu.tries++; m.mu.tries >= exploreTries {
-			m.mu.owed, m.mu.tries = 0, 0
-		}
 		n := f.node
-		f.node, f.ready, m.mu.found = nil, false, true
+		f.node, f.ready = nil, false
+		m.mu.found++
 		m.mu.wake.Broadcast()
 		return n, true
 	}
@@ -202,7 +199,7 @@ func (m *mix) Node() *enode.Node {
 func (m *mix) discovered() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.mu.found
+	return m.mu.found > 0
 }
 
 // Close implements enode.Iterator. Sources are closed without waiting for

@@ -35,14 +35,6 @@ func (p *ServerPool) setNeeded(needed bool) {
 	p.retargetLocked()
 }
 
-// adaptLimit changes the number of queries under way.
-func (p *ServerPool) adaptLimit(change func(*queryLimit)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	change(&p.mu.limit)
-	p.retargetLocked()
-}
-
 func (p *ServerPool) retargetLocked() {
 	target, direct := 0, 0
 	switch {

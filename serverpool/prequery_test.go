@@ -3,8 +3,10 @@ package serverpool
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -40,6 +42,21 @@ func TestQueriesUnderWayGoFrom3To32AndBack(t *testing.T) {
 			w.mustNext(time.Minute)
 		}
 		require.Less(t, guarded(w.pool, w.pool.mu.limit.limit), 16, "halved by each that was found")
+	})
+}
+
+// An application that takes its time is no reason to ask more servers.
+func TestUntakenCandidatesDoNotRaiseTheLimit(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *world) {
+		nodes := publicNodes(0, 200)
+		w.set(always(Yes), nodes...)
+		w.pool.AddSource(newSource(nodes...))
+		w.pool.Start()
+		for range 20 {
+			w.mustNext(time.Second)
+			time.Sleep(canDialTimeout + time.Second)
+		}
+		require.LessOrEqual(t, w.totalAsked(), 20*(minQueries+1))
 	})
 }
 
@@ -117,15 +134,18 @@ func TestUndefinedAnswerIsSilence(t *testing.T) {
 func TestStuckQueriesDoNotEndTheSearch(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		release := make(chan struct{})
+		recoverAll := sync.OnceFunc(func() { close(release) })
+		defer recoverAll()
 		nodes := publicNodes(0, 300)
 		w.set(func(context.Context) Answer { <-release; return Yes }, nodes...)
 		w.pool.AddSource(newSource(nodes...))
 		w.pool.Start()
 		require.NotNil(t, w.mustNext(2*time.Minute))
+		synctest.Wait()
 		require.Equal(t, maxCalls, w.totalAsked())
 		require.Equal(t, 1, w.log.count("Queries do not return, servers are dialed unasked"))
 		w.mustNext(time.Second)
-		close(release) // they recover
+		recoverAll() // they return
 		w.mustNext(time.Second)
 		time.Sleep(time.Second)
 		w.set(always(Yes), nodes...)

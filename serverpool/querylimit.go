@@ -8,8 +8,8 @@ import (
 )
 
 // queryLimit adapts how many queries are under way at once: one more for every
-// candidate that is lost (it said no, stayed silent, or was not taken in
-// time), half as many for every one that says yes. So with few full servers
+// candidate that is lost (it said no or stayed silent), half as many for every
+// one that says yes, whether that is taken or not. So with few full servers
 // few are asked in vain, and with many no time is lost. It is AIMD as in TCP
 // congestion control, with "no room" in the role of "no congestion".
 type queryLimit struct{ n int }

@@ -69,14 +69,14 @@ func TestSourcesTakeTurns(t *testing.T) {
 	})
 }
 
-// One candidate of four explores, and the known ones get the rest. A source that
-// keeps bringing known servers lowers the share no further than to that of the
-// others among its nodes.
+// One dial of four explores, and the known servers get the rest. A source that
+// keeps bringing known ones lowers the share no further than to what the others
+// are of every second candidate.
 func TestAShareOfTheDialsExplores(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		repeat, least int
-	}{{"all new", 0, 45}, {"half are known", 1, 45}, {"most are known", 5, 30}} {
+	}{{"all new", 0, 45}, {"half are known", 1, 45}, {"most are known", 5, 25}} {
 		t.Run(c.name, func(t *testing.T) {
 			edit := func(c *Config) { c.Query, c.QueryRate = nil, -1 }
 			inBubble(t, edit, func(t *testing.T, w *world) {
@@ -104,6 +104,32 @@ func TestAShareOfTheDialsExplores(t *testing.T) {
 			})
 		})
 	}
+}
+
+// It is dials that count, not candidates: where most servers are full, more of
+// the candidates explore. (The known ones all say yes at the same moment here,
+// so that many explorers come second; one of four candidates would give 8 dials.)
+func TestExplorersShareCountsDials(t *testing.T) {
+	inBubble(t, func(c *Config) { c.QueryRate = -1 }, func(t *testing.T, w *world) {
+		known, others := publicNodes(0, 200), publicNodes(1000, 600)
+		w.set(always(Yes), known...)
+		for i := 0; i < len(others); i += 3 {
+			w.set(always(Yes), others[i])
+		}
+		w.pool.Start()
+		w.befriend(100, known...)
+		time.Sleep(12 * time.Second)
+		w.pool.AddSource(newSource(others...))
+		explorers := 0
+		for range 200 {
+			if containsNode(others, w.mustNext(time.Second)) {
+				explorers++
+			}
+			time.Sleep(11 * time.Second) // nothing is left of the last round
+		}
+		require.Greater(t, explorers, 11)
+		require.Less(t, explorers, 60)
+	})
 }
 
 // A source that has only nodes which cannot be used is read at most 100 times

@@ -78,9 +78,6 @@ func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 			return
 		}
 		p.setHistory(op, n, p.historyOf(n))
-		if discovered {
-			p.mix.explored()
-		}
 		if state.HasAll(p.st.alwaysConnect) {
 			op.SetState(n, p.st.canDial, none, canDialTimeout)
 			return
@@ -216,7 +213,6 @@ func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
 // fault and costs it nothing.
 func (p *ServerPool) onCanDial(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
 	if oldState.HasAll(p.st.canDial) && newState.HasNone(p.st.inDialProcess) {
-		p.adaptLimit((*queryLimit).lost)
 		p.leaveAlone(op, n, minRedialWait*time.Second)
 	}
 }
@@ -225,8 +221,12 @@ func (p *ServerPool) onCanDial(op nodestate.Op, n *enode.Node, oldState, newStat
 // to be one.
 func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 	p.ns.Operation(func(op nodestate.Op) {
-		if !op.Machine().GetState(n).HasAll(p.st.canDial) {
+		state := op.Machine().GetState(n)
+		if !state.HasAll(p.st.canDial) {
 			return
+		}
+		if state.HasNone(p.st.alwaysConnect) {
+			p.mix.gave(state.HasAll(p.st.hasValue))
 		}
 		h := p.historyOf(n)
 		h.given, h.isGiven = p.clock.Now(), true
