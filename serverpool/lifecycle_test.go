@@ -31,6 +31,7 @@ func TestNewStartsNothing(t *testing.T) {
 func TestNextWaitsForStart(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		require.Nil(t, w.next(time.Hour))
+		require.False(t, w.ended, "a mixer would drop it for good")
 		n := testutil.PublicNode(1)
 		w.set(always(Yes), n)
 		w.pool.AddSource(newSource(n))

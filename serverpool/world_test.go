@@ -30,6 +30,7 @@ type world struct {
 	start time.Time
 
 	pending chan *enode.Node // a Next that has not returned yet
+	ended   bool             // a Next has returned false
 
 	mu struct {
 		sync.Mutex
@@ -167,8 +168,8 @@ func (w *world) next(d time.Duration) *enode.Node {
 		}()
 	}
 	select {
-	case n := <-w.pending:
-		w.pending = nil
+	case n, ok := <-w.pending:
+		w.pending, w.ended = nil, !ok
 		return n
 	case <-time.After(d):
 		return nil
