@@ -275,6 +275,29 @@ func TestKnownServersAreChosenByWeight(t *testing.T) {
 	})
 }
 
+// Whoever is known is chosen by its weight, however often discovery names it.
+func TestRepeatedDiscoveryMovesNoKnownServerForward(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Query = nil; c.MinRedial = time.Millisecond }, func(t *testing.T, w *world) {
+		light, heavy := testutil.PublicNode(1), testutil.PublicNode(2)
+		w.pool.Start()
+		w.befriend(10, light)
+		w.befriend(1e6, heavy)
+		w.pool.AddSource(newCycle(light))
+		lights := 0
+		for range 40 {
+			time.Sleep(12 * time.Second)
+			n := w.mustNext(time.Second)
+			if n.ID() == light.ID() {
+				lights++
+				w.befriend(10, n)
+			} else {
+				w.befriend(1e6, n)
+			}
+		}
+		require.Less(t, lights, 4)
+	})
+}
+
 // Accept is asked for candidates of every kind, each time.
 func TestAcceptGuardsEverySource(t *testing.T) {
 	known, trusted, found := testutil.PublicNode(1), testutil.PublicNode(2), testutil.PublicNode(3)
