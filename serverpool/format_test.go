@@ -149,6 +149,25 @@ func TestDatabaseOfAnExistingClientLoads(t *testing.T) {
 	})
 }
 
+// After a crash in its first minute a server may be stored as known, while what
+// it did is lost. Then its wait is all that is known of it.
+func TestServerStoredWithoutItsValueIsOneWithout(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *world) {
+		w.pool.Stop()
+		w.store = testutil.NewFaultyStore()
+		n, now := testutil.PublicNode(1), time.Now().Unix()
+		id, stored := n.ID(), history{waitStart: now - 50, waitEnd: now + 100}
+		require.NoError(t, w.store.Put(append([]byte("key/ns:"), id[:]...),
+			encode(t, []any{n.Record(), uint(2), uint64(2), [][]byte{encode(t, stored)}})))
+		w.open(nil)
+		w.pool.Start()
+		require.Equal(t, "[redialWait]", w.state(n))
+		time.Sleep(101 * time.Second)
+		require.Equal(t, "[]", w.state(n))
+		require.Equal(t, 150*time.Second, w.wait(n), "the next one will be longer")
+	})
+}
+
 // Bad entries of every kind are passed over; what else is there loads.
 func TestCorruptedEntriesAreSkipped(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {

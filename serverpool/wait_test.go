@@ -56,26 +56,30 @@ func TestWaitsOfValuelessServersGrow(t *testing.T) {
 
 // A server of value waits longer and longer, until it is forgotten.
 func TestServerIsForgottenAbove2000Hours(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
-		n := testutil.Node(1, 1, "10.0.0.1")
-		w.pool.Start()
-		w.befriend(1000, n)
-		h := w.pool.historyOf(n)
-		h.waitStart = h.waitEnd - 1900*3600
-		require.NoError(t, w.pool.st.history.Set(w.pool.ns, n, h))
-		require.NoError(t, w.pool.st.localAddress.Set(w.pool.ns, n, n.Record()))
-		time.Sleep(12 * time.Second)
-		require.Equal(t, "[hasValue]", w.state(n))
-		w.set(always(Yes), n)
-		w.mustNext(time.Second)
-		time.Sleep(blindTimeout + time.Second)
-		require.Equal(t, "[redialWait]", w.state(n))
-		_, ok := w.pool.st.localAddress.Get(w.pool.ns, n)
-		require.False(t, ok)
-		time.Sleep(time.Second + persistInterval)
-		require.Empty(t, keysOf(t, w.store.Database, "key/ns:"), "nothing is left of it")
-		require.Equal(t, time.Hour, w.wait(n), "it is one without value now")
-	})
+	for name, answer := range map[string]Answer{"dialed": Yes, "queried": No} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, w *world) {
+				n := testutil.Node(1, 1, "10.0.0.1")
+				w.pool.Start()
+				w.befriend(1000, n)
+				h := w.pool.historyOf(n)
+				h.waitStart = h.waitEnd - 1990*3600
+				require.NoError(t, w.pool.st.history.Set(w.pool.ns, n, h))
+				require.NoError(t, w.pool.st.localAddress.Set(w.pool.ns, n, n.Record()))
+				time.Sleep(12 * time.Second)
+				require.Equal(t, "[hasValue]", w.state(n))
+				w.set(always(answer), n)
+				w.next(time.Second)
+				time.Sleep(blindTimeout + time.Second)
+				require.Equal(t, "[redialWait]", w.state(n))
+				_, ok := w.pool.st.localAddress.Get(w.pool.ns, n)
+				require.False(t, ok)
+				time.Sleep(time.Second + persistInterval)
+				require.Empty(t, keysOf(t, w.store.Database, "key/ns:"), "nothing is left of it")
+				require.Equal(t, time.Hour, w.wait(n), "it is one without value now")
+			})
+		})
+	}
 }
 
 func TestWaitAfterAGoodSessionIsShort(t *testing.T) {
