@@ -20,6 +20,37 @@ import (
 
 // What existing light clients call, word by word.
 
+// What is known to fail in the pool of go-ethereum v1.13.5, and the tests that
+// it does not fail here:
+//
+//	a source of unusable nodes is read in a hot loop     TestUselessSourceIsReadSlowly,
+//	                                                      TestFillSetReadsAtMost100UselessNodesASecond
+//	reading goes on when the machine has ended            TestFillSetEndsWithTheMachineOrTheInput
+//	Stop does not wait, panics the second time, and       TestStopTakesLessThanASecondWhateverFunctionsDo,
+//	RegisterNode returns (nil, nil) after it              TestConcurrentStopsWaitForTheFirst,
+//	                                                      TestMethodsWorkBeforeStartAndAfterStop
+//	Close leaves sources open; an unstarted pool leaks    TestCloseClosesTheSources, TestNoGoroutineIsLeft
+//	waits of servers without value never grow             TestWaitsOfValuelessServersGrow
+//	connected nodes come out and stick in "dialed"        TestConnectedNodeDoesNotComeOutOfTheIterator,
+//	                                                      TestCandidateThatConnectsFirstIsNotGivenOut
+//	the source of known servers ends                      TestKnownSourceNeverEnds,
+//	                                                      TestIteratorsSurviveNodesThatVanish
+//	silent servers starve beside full ones                TestServersWithoutQueriesAreNotStarved
+//	a server given up keeps its address and its entry     TestServerIsForgottenAbove2000Hours
+//	a restart ends all waits of servers without value     TestWaitOfAValuelessServerIsResumedAndGrowsOn
+//	the given clock is not used for statistics            TestGivenClockDrivesTheStatistics
+//	two pools on one database collide                     TestTwoPoolsShareADatabase
+//	a negative mix time hangs the iterator                TestNewServerPoolNeverFails
+//	the queue is last in, first out; Close wakes one      TestOldestAnswerIsGivenFirst, TestCloseWakesAllReaders
+//	an answer that nobody took sets no wait               TestUntakenCandidateCostsNothing
+//	the queue hands out old records                       TestQueueIteratorReturnsTheNewestRecord
+//	one network takes nearly all dials                    TestAtMostTwoOfANetworkAreUnderWay
+//	only loopback addresses are remembered                TestLocalAddressIsRememberedAndForgotten
+//
+// That value is credited before proofs are checked is up to the application; how
+// failures count, and clocks that run wild between two runs, are package
+// lespay's matter and are tested there.
+
 // existingClient calls everything with the types that such a client has.
 func existingClient(db ethdb.KeyValueStore, clock mclock.Clock, dialer p2p.NodeDialer, n *enode.Node) *ServerPool {
 	requests := []RequestInfo{{Name: "GetBlockHeaders", InitAmount: 1, InitValue: 1}}

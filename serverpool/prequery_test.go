@@ -204,6 +204,26 @@ func TestLateAnswerOfAnEarlierQueryDoesNotCount(t *testing.T) {
 	})
 }
 
+// A server that takes no queries is dialed as often as its own waits allow,
+// however many others answer.
+func TestServersWithoutQueriesAreNotStarved(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *world) {
+		full, quiet := testutil.PublicNode(1), testutil.PublicNode(2)
+		w.set(always(Unasked), quiet)
+		w.pool.AddSource(newCycle(full, quiet))
+		w.pool.Start()
+		dials := 0
+		for end := time.Now().Add(20 * time.Minute); time.Now().Before(end); {
+			if n := w.next(time.Minute); n != nil {
+				require.Equal(t, quiet.ID(), n.ID())
+				dials++
+			}
+		}
+		// Each takes 30 s to expire, and the waits are 10, 15, 23, 35 … 270 s.
+		require.InDelta(t, 10, dials, 1)
+	})
+}
+
 func TestFixedQueryFunction(t *testing.T) {
 	takes, old, empty, bare := testutil.PublicNode(1, lesEntry{{1}}), testutil.PublicNode(2, lesEntry{{0x80}}),
 		testutil.PublicNode(3, lesEntry{}), testutil.PublicNode(4)
