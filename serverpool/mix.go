@@ -9,11 +9,11 @@ import (
 
 // mix merges the sources of candidates. Trusted servers come first. Known
 // servers and discovered nodes share the rest: one dial of exploreEvery should
-// go to a server that was not known, and as long as such dials are owed, two of
-// three candidates are discovered ones: then at least one of the candidates that
-// are asked at a time is a known server, and none of these waits for explorers. Discovery sources take turns. Whatever is ready is given at once; each
-// discovery source is read by a goroutine of its own, one node ahead, so none
-// waits for another.
+// go to a server that was not known. As long as such dials are owed, two of
+// three candidates are discovered ones; one of the three that are asked at once
+// is a known server then, and does not wait for the explorers. Discovery sources
+// take turns. Whatever is ready is given at once; each discovery source is read
+// by a goroutine of its own, one node ahead, so none waits for another.
 type mix struct {
 	trusted, known picker
 	log            log.Logger

@@ -330,7 +330,7 @@ func (p *ServerPool) jitter(d time.Duration) time.Duration {
 // until it may be given out again.
 func (p *ServerPool) leaveAlone(op nodestate.Op, n *enode.Node, d time.Duration) {
 	now := p.clock.Now()
-	d = max(d, p.historyOf(n).untilGivenAgain(now, p.cfg.MinRedial))
+	d = max(d, p.historyOf(n).untilGivenAgain(now, p.cfg.MinRedial), 1) // 0 would be for ever
 	p.mu.Lock()
 	p.mu.waits[n.ID()] = now.Add(d)
 	p.mu.Unlock()
