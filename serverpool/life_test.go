@@ -277,6 +277,7 @@ func TestCandidateThatConnectsFirstIsNotGivenOut(t *testing.T) {
 			if n.ID() != taken.ID() {
 				require.Equal(t, "[canDial]", w.state(n))
 				w.connect(n)
+				require.Nil(t, w.pool.give(n), "nor if Next had just chosen it")
 				left = append(left, w.state(n))
 			}
 		}

@@ -123,7 +123,7 @@ func TestWeightOfConnectedServersIsKeptUpToDate(t *testing.T) {
 		serve(w.connect(n), 100)
 		restart(w, nil) // Stop brings it up to date as well
 		w.pool.Start()
-		require.Equal(t, []enode.ID{n.ID()}, []enode.ID{w.pool.KnownServers()[0].ID()})
+		require.True(t, containsNode(w.pool.KnownServers(), n))
 		require.NotZero(t, w.weightOf(n))
 	})
 }
