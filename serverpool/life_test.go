@@ -133,7 +133,7 @@ func TestQueriesAreMadeOnlyWhileSomebodyWaits(t *testing.T) {
 		w.mustNext(time.Second)
 		time.Sleep(time.Second)
 		asked := w.totalAsked()
-		require.LessOrEqual(t, asked, minQueries)
+		require.LessOrEqual(t, asked, 2*minQueries) // each answer makes room for another, if it is not the one
 		time.Sleep(time.Hour)
 		require.Equal(t, asked, w.totalAsked())
 	})
