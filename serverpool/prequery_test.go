@@ -210,11 +210,13 @@ func TestServersWithoutQueriesAreNotStarved(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		full, quiet := testutil.PublicNode(1), testutil.PublicNode(2)
 		w.set(always(Unasked), quiet)
-		w.pool.AddSource(newCycle(full, quiet))
+		src := newSource()
+		w.pool.AddSource(src)
 		w.pool.Start()
 		dials := 0
 		for end := time.Now().Add(20 * time.Minute); time.Now().Before(end); {
-			if n := w.next(time.Minute); n != nil {
+			src.feed(full, quiet)
+			if n := w.next(time.Second); n != nil {
 				require.Equal(t, quiet.ID(), n.ID())
 				dials++
 			}

@@ -80,7 +80,7 @@ func TestAShareOfTheDialsExplores(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			edit := func(c *Config) { c.Query, c.QueryRate = nil, -1 }
 			inBubble(t, edit, func(t *testing.T, w *world) {
-				known, others := publicNodes(0, 200), publicNodes(1000, 400)
+				known, others := publicNodes(0, 200), publicNodes(1000, 200)
 				w.pool.Start()
 				w.befriend(100, known...)
 				time.Sleep(12 * time.Second)
@@ -111,7 +111,7 @@ func TestAShareOfTheDialsExplores(t *testing.T) {
 // so that many explorers come second; one of four candidates would give 8 dials.)
 func TestExplorersShareCountsDials(t *testing.T) {
 	inBubble(t, func(c *Config) { c.QueryRate = -1 }, func(t *testing.T, w *world) {
-		known, others := publicNodes(0, 200), publicNodes(1000, 600)
+		known, others := publicNodes(0, 200), publicNodes(1000, 300)
 		w.set(always(Yes), known...)
 		for i := 0; i < len(others); i += 3 {
 			w.set(always(Yes), others[i])
