@@ -47,24 +47,24 @@ type lightClient struct {
 }
 
 // startLightClient starts a client of the network. It has to be stopped.
-func startLightClient(net *network, cfg clientConfig) (*lightClient, error) {
+func startLightClient(network *network, cfg clientConfig) (*lightClient, error) {
 	c := &lightClient{stats: new(stats)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if err := c.start(net, cfg); err != nil {
+	if err := c.start(network, cfg); err != nil {
 		c.stop()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *lightClient) start(net *network, cfg clientConfig) error {
-	if err := c.makePool(net, cfg); err != nil {
+func (c *lightClient) start(network *network, cfg clientConfig) error {
+	if err := c.makePool(network, cfg); err != nil {
 		return err
 	}
-	if err := c.startP2P(net); err != nil {
+	if err := c.startP2P(network); err != nil {
 		return err
 	}
-	if err := c.addSources(net); err != nil {
+	if err := c.addSources(network); err != nil {
 		return err
 	}
 	c.stats.begin()
@@ -95,7 +95,7 @@ func (c *lightClient) stop() {
 func (c *lightClient) summary() summary { return c.stats.summary(c.pool.Status()) }
 
 // makePool makes the server pool on a database of its own.
-func (c *lightClient) makePool(net *network, cfg clientConfig) error {
+func (c *lightClient) makePool(network *network, cfg clientConfig) error {
 	if cfg.Datadir == "" {
 		dir, err := os.MkdirTemp("", "lightclient-")
 		if err != nil {
@@ -107,7 +107,7 @@ func (c *lightClient) makePool(net *network, cfg clientConfig) error {
 		Path:   filepath.Join(cfg.Datadir, "serverpool"),
 		Wanted: wantedServers,
 	}
-	for _, kind := range net.Requests() {
+	for _, kind := range network.Requests() {
 		config.Requests = append(config.Requests, serverpool.RequestInfo{
 			Name: kind.Name, InitAmount: 1, InitValue: float64(kind.Cost),
 		})
@@ -162,9 +162,9 @@ func (c *lightClient) startP2P(network *network) error {
 }
 
 // addSources gives the pool its two sources of nodes.
-func (c *lightClient) addSources(net *network) error {
-	tree := dnsdisc.NewClient(dnsdisc.Config{Resolver: net.Resolver(), RateLimit: 100})
-	listed, err := tree.NewIterator(net.TreeURL())
+func (c *lightClient) addSources(network *network) error {
+	tree := dnsdisc.NewClient(dnsdisc.Config{Resolver: network.Resolver(), RateLimit: 100})
+	listed, err := tree.NewIterator(network.TreeURL())
 	if err != nil {
 		return err
 	}
