@@ -54,16 +54,16 @@
 // Each is in a file of its own: redial.go how long a server is left alone,
 // weight.go what it is worth, timeout.go how long to wait for an answer,
 // querylimit.go how many queries are made, netcap.go how many servers of one
-// network, mix.go in which order sources are served. These know neither clock
-// nor lock nor randomness.
+// network. These know neither clock nor lock nor randomness. In which order
+// sources are served is in mix.go, which has a lock of its own.
 //
 // # Concurrency
 //
 // All methods may be called from any goroutine. Changes of nodes' states are
 // operations of one [nodestate.NodeStateMachine]; its callbacks may take the
 // pool's mutex, and nothing starts an operation with that held. The order of
-// locks is: registering, an operation's turn, an iterator's, the pool's, the
-// fill set's, and those of package lespay last.
+// locks is: registering, an operation's turn, the mix's, an iterator's, the
+// pool's, the fill set's, and those of package lespay last.
 //
 // # Storage
 //

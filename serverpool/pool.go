@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,7 +129,7 @@ func New(config Config) (*ServerPool, error) {
 		log:        cfg.Log,
 		store:      store,
 		closeStore: closeStore,
-		memoryKey:  append(append([]byte(nil), cfg.DBKey...), "x:h:"...),
+		memoryKey:  slices.Concat(cfg.DBKey, []byte("x:h:")),
 		st:         newStates(),
 		values:     values,
 		started:    make(chan struct{}),
@@ -160,7 +161,7 @@ func (p *ServerPool) wire() {
 	st := p.st
 	p.ns = nodestate.New(st.setup, nodestate.Config{
 		Store:         p.store,
-		Prefix:        append(append([]byte(nil), p.cfg.DBKey...), "ns:"...),
+		Prefix:        slices.Concat(p.cfg.DBKey, []byte("ns:")),
 		Clock:         p.clock,
 		FlushInterval: persistInterval,
 		Log:           p.log,

@@ -1,7 +1,6 @@
 package serverpool
 
 import (
-	"net"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/mclock"
@@ -97,7 +96,7 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 	state := op.Machine().GetState(n)
 	h := p.historyOf(n)
 	if state.HasAll(st.dialed) {
-		if ip := n.IP(); ip != nil && isLocal(ip) {
+		if ip := n.IP(); ip != nil && netutil.IsLAN(ip) { // loopback included
 			st.localAddress.SetIn(op, n, n.Record())
 		}
 	} else if state.IsEmpty() && !h.isGiven && h.waitEnd == 0 {
@@ -111,8 +110,6 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 	op.SetState(n, st.connected, nodestate.MergeFlags(st.query, st.canDial, st.dialed, st.dialTimeout, st.redialWait), 0)
 	p.setWeight(op, n, h, p.serviceOf(n, h))
 }
-
-func isLocal(ip net.IP) bool { return ip.IsLoopback() || netutil.IsLAN(ip) }
 
 // disconnect ends a session.
 func (p *ServerPool) disconnect(op nodestate.Op, n *enode.Node) {
@@ -133,16 +130,9 @@ func (p *ServerPool) updateConnected(op nodestate.Op) {
 
 // serviceOf sums up what a server was worth.
 func (p *ServerPool) serviceOf(n *enode.Node, h history) service {
-	id := n.ID()
-	var tracker *NodeValueTracker
-	if s := p.sessionOf(id); s != nil {
-		tracker = s.tracker
-	} else {
-		tracker = p.values.GetNode(id)
-	}
 	factor := p.values.StatsExpFactor()
 	weights := p.timeoutWeights()
-	stats := tracker.RtStats()
+	stats := p.values.GetNode(n.ID()).RtStats()
 	total, session := stats.Value(weights, factor), 0.0
 	if start, ok := p.st.connectedStats.Get(p.ns, n); ok {
 		stats.SubStats(&start)

@@ -78,15 +78,11 @@ func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 			return
 		}
 		p.setHistory(op, n, p.historyOf(n))
-		if state.HasAll(p.st.alwaysConnect) {
-			op.SetState(n, p.st.canDial, none, canDialTimeout)
-			return
+		flag, timeout := p.st.query, queryTimeout
+		if p.cfg.Query == nil || state.HasAll(p.st.alwaysConnect) {
+			flag, timeout = p.st.canDial, canDialTimeout
 		}
-		timeout := queryTimeout
-		if p.cfg.Query == nil {
-			timeout = canDialTimeout
-		}
-		op.SetState(n, p.candidateFlag(), none, timeout)
+		op.SetState(n, flag, none, timeout)
 	})
 	return err == nil && reason == nil
 }
