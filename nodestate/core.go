@@ -96,6 +96,12 @@ func (ns *NodeStateMachine) create(n *enode.Node) *node {
 
 // adopt keeps the newer of two records.
 func (ns *NodeStateMachine) adopt(nd *node, n *enode.Node) {
+	if nd.record.Load() != n {
+		ns.adoptOther(nd, n)
+	}
+}
+
+func (ns *NodeStateMachine) adoptOther(nd *node, n *enode.Node) {
 	if ns.table.adopt(nd, n) {
 		ns.markDirty(nd)
 	}

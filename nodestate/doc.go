@@ -85,6 +85,6 @@
 // allocates nothing. Fields are kept in typed slices, so that setting one does
 // not allocate either. Nodes are found by a hash table of pointers, which costs
 // a word or two for a node. GetState and GetNode take no lock, Field.Get and
-// ForEach read locks of the table's 16 parts. All timeouts share one timer of
+// ForEach short locks of the table's 16 parts. All timeouts share one timer of
 // the clock and a heap.
 package nodestate

@@ -69,10 +69,11 @@ func (f Field[T]) Get(ns *NodeStateMachine, n *enode.Node) (value T, ok bool) {
 	if n == nil {
 		return value, false
 	}
-	hash := ns.table.hash(n.ID())
+	id := n.ID()
+	hash := ns.table.hasher.hash(&id)
 	sh := ns.table.shardOfHash(hash)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	nd := sh.nodes.find(hash, n)
 	if nd == nil {
 		return value, false
@@ -102,8 +103,8 @@ func (f Field[T]) update(ns *NodeStateMachine, n *enode.Node, v Value[T], call s
 	if err != nil {
 		return err
 	}
-	defer ns.end(op)
 	col.change(ns, n, v)
+	ns.end(op)
 	return nil
 }
 
@@ -146,15 +147,13 @@ func (s *Setup) name() string {
 // column holds the values of one field for all nodes of a machine, whatever
 // their type.
 type column interface {
-	clear(ns *NodeStateMachine, nd *node)        // notifying subscribers
-	drop(nd *node)                               // silently
-	announce(ns *NodeStateMachine, nd *node)     // absent→value, for Start
-	subscribers() int                            // of the front change
-	call(i int, op Op, n *enode.Node, st uint64) // the i-th one, with the front change
-	pop()                                        // the front change
-	encode(nd *node) ([]byte, error)             // nil when absent or not persistent
-	decode(b []byte) (any, error)                // nil when not persistent; may be called concurrently
-	restore(nd *node, v any)                     // silently, what decode returned
+	clear(ns *NodeStateMachine, nd *node)    // notifying subscribers
+	drop(nd *node)                           // silently
+	announce(ns *NodeStateMachine, nd *node) // absent→value, for Start
+	callSubs(op Op, ch change)               // with the front change, which ends
+	encode(nd *node) ([]byte, error)         // nil when absent or not persistent
+	decode(b []byte) (any, error)            // nil when not persistent; may be called concurrently
+	restore(nd *node, v any)                 // silently, what decode returned
 }
 
 // columnOf stores values in slices indexed by the node's slot, a slice a
@@ -164,7 +163,7 @@ type columnOf[T any] struct {
 	index   int32
 	codec   *Codec[T]
 	subs    []fieldSub[T]
-	cells   [numShards]cells[T]
+	cells   [numShards][]Value[T]
 	changes fifo[fieldChange[T]] // in the order of their entries in the operation's queue
 }
 
@@ -175,27 +174,19 @@ type fieldSub[T any] struct {
 
 type fieldChange[T any] struct{ from, to Value[T] }
 
-type cells[T any] struct {
-	values  []T
-	present []bool
-}
-
 func (c *columnOf[T]) get(nd *node) (v Value[T]) {
-	cs := &c.cells[nd.shard()]
-	if int(nd.slot) < len(cs.present) && cs.present[nd.slot] {
-		v = Value[T]{cs.values[nd.slot], true}
+	if cells := c.cells[nd.shard()]; int(nd.slot) < len(cells) {
+		v = cells[nd.slot]
 	}
 	return v
 }
 
 func (c *columnOf[T]) put(nd *node, v Value[T]) {
-	cs := &c.cells[nd.shard()]
-	for int(nd.slot) >= len(cs.present) {
-		var zero T
-		cs.values = append(cs.values, zero)
-		cs.present = append(cs.present, false)
+	cells := &c.cells[nd.shard()]
+	for int(nd.slot) >= len(*cells) {
+		*cells = append(*cells, Value[T]{})
 	}
-	cs.values[nd.slot], cs.present[nd.slot] = v.V, v.Ok
+	(*cells)[nd.slot] = v
 }
 
 // change sets or clears the field of n, which the operation may create.
@@ -241,7 +232,7 @@ func (c *columnOf[T]) push(ns *NodeStateMachine, nd *node, ch fieldChange[T]) {
 func (c *columnOf[T]) clear(ns *NodeStateMachine, nd *node) { c.update(ns, nd, Value[T]{}) }
 
 func (c *columnOf[T]) drop(nd *node) {
-	if int(nd.slot) < len(c.cells[nd.shard()].present) {
+	if int(nd.slot) < len(c.cells[nd.shard()]) {
 		c.put(nd, Value[T]{})
 	}
 }
@@ -252,15 +243,17 @@ func (c *columnOf[T]) announce(ns *NodeStateMachine, nd *node) {
 	}
 }
 
-func (c *columnOf[T]) subscribers() int { return len(c.subs) }
-
-func (c *columnOf[T]) call(i int, op Op, n *enode.Node, state uint64) {
-	sub, ch := &c.subs[i], c.changes.front()
-	op.ns.check.entering(sub.name)
-	sub.cb(op, n, Flags{state, op.ns.setup}, ch.from, ch.to)
+func (c *columnOf[T]) callSubs(op Op, ch change) {
+	ns, values := op.ns, *c.changes.front()
+	for i := ns.nextSub; i < len(c.subs); i++ {
+		sub := &c.subs[i]
+		ns.nextSub = i + 1
+		ns.check.calling(ns, ch)
+		ns.check.entering(sub.name)
+		sub.cb(op, ch.nd.record.Load(), Flags{ch.from, ns.setup}, values.from, values.to)
+	}
+	c.changes.pop()
 }
-
-func (c *columnOf[T]) pop() { c.changes.pop() }
 
 func (c *columnOf[T]) encode(nd *node) ([]byte, error) {
 	v := c.get(nd)

@@ -3,6 +3,7 @@ package nodestate
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,9 +54,10 @@ type NodeStateMachine struct {
 	persistent uint64
 
 	table     table
-	stateSubs []stateSub
-	columns   []column // by field index
-	saver     *saver   // nil without a store
+	stateSubs []*stateSub
+	subsOf    [64][]*stateSub // those of each flag
+	columns   []column        // by field index
+	saver     *saver          // nil without a store
 
 	// turn is held by the running operation, callbacks included. Everything
 	// below is guarded by it unless said otherwise. Lock order: turn, then a
@@ -137,7 +139,22 @@ func (ns *NodeStateMachine) Clock() mclock.Clock { return ns.clock }
 // once the machine was started.
 func (ns *NodeStateMachine) SubscribeState(flags Flags, cb StateCallback) {
 	ns.mustBeNew("SubscribeState")
-	ns.stateSubs = append(ns.stateSubs, stateSub{ns.maskOf(flags), cb, callbackName(cb)})
+	sub := &stateSub{ns.maskOf(flags), cb, callbackName(cb)}
+	ns.stateSubs = append(ns.stateSubs, sub)
+	for i := range ns.subsOf {
+		if sub.mask>>i&1 != 0 {
+			ns.subsOf[i] = append(ns.subsOf[i], sub)
+		}
+	}
+}
+
+// subsTo returns the subscribers to changes of the given flags, and possibly
+// others, in the order of their subscription. Mostly it is one flag that changes.
+func (ns *NodeStateMachine) subsTo(flags uint64) []*stateSub {
+	if flags&(flags-1) == 0 && flags != 0 {
+		return ns.subsOf[bits.TrailingZeros64(flags)]
+	}
+	return ns.stateSubs
 }
 
 func (ns *NodeStateMachine) mustBeNew(call string) {
@@ -149,9 +166,14 @@ func (ns *NodeStateMachine) mustBeNew(call string) {
 // maskOf checks that the flags are of this machine.
 func (ns *NodeStateMachine) maskOf(f Flags) uint64 {
 	if f.setup != ns.setup && f.mask != 0 {
-		panic(fmt.Sprintf("nodestate: flags %v of setup %q used with a machine of setup %q", f, f.setup.Name, ns.setup.Name))
+		ns.panicMixed(f)
 	}
 	return f.mask
+}
+
+//go:noinline
+func (ns *NodeStateMachine) panicMixed(f Flags) {
+	panic(fmt.Sprintf("nodestate: flags %v of setup %q used with a machine of setup %q", f, f.setup.Name, ns.setup.Name))
 }
 
 // Start loads the stored nodes and runs one operation in which subscribers see

@@ -12,12 +12,13 @@ import (
 // and returns when all consequences are over. Not for use inside callbacks.
 // Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
 func (ns *NodeStateMachine) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) error {
+	toSet, toReset := ns.maskOf(set)&^offlineMask, ns.maskOf(reset)&^offlineMask
 	op, err := ns.begin(n, "SetState")
 	if err != nil {
 		return err
 	}
-	defer ns.end(op)
-	op.SetState(n, set, reset, timeout)
+	ns.setState(n, toSet, toReset, timeout)
+	ns.end(op)
 	return nil
 }
 
@@ -80,20 +81,26 @@ func (ns *NodeStateMachine) open(call string) Op {
 // runtime.Goexit is on its way up. A panic of a subscriber takes its way up,
 // with its stack, once the rest of the queue has run.
 func (ns *NodeStateMachine) end(op Op) {
-	done := false
-	defer func() {
-		if !done {
-			defer ns.close()
-			ns.drainRest(op)
-		}
-	}()
+	defer ns.finish(op)
 	ns.drain(op)
-	done = true
-	ns.close()
+}
+
+func (ns *NodeStateMachine) finish(op Op) {
+	if ns.queue.len() > 0 {
+		ns.finishRest(op)
+	} else {
+		ns.close()
+	}
+}
+
+// finishRest ends an operation in which a subscriber did not return.
+func (ns *NodeStateMachine) finishRest(op Op) {
+	defer ns.close()
+	ns.drainRest(op)
 }
 
 func (ns *NodeStateMachine) drain(op Op) {
-	for ns.queue.len() > 0 || ns.sweep() {
+	for ns.queue.len() > 0 || len(ns.flagless) > 0 && ns.sweep() {
 		ns.callNext(op)
 	}
 }
@@ -103,7 +110,9 @@ func (ns *NodeStateMachine) close() {
 		ns.table.clear()
 		ns.timeouts, ns.flagless, ns.dirty = timeouts{}, nil, nil // pinning no node
 	} else {
-		ns.setAlarm()
+		if len(ns.timeouts.heap) > 0 {
+			ns.setAlarm()
+		}
 		if ns.hasUnwritten() {
 			ns.setFlushTimer()
 		}
@@ -150,7 +159,7 @@ func (ns *NodeStateMachine) drainToPanic(op Op) (done bool) {
 func (ns *NodeStateMachine) callNext(op Op) {
 	c := *ns.queue.front()
 	if c.field != stateChange {
-		ns.callFieldSubs(op, c)
+		ns.columns[c.field].callSubs(op, c)
 	} else {
 		ns.callStateSubs(op, c)
 	}
@@ -159,24 +168,16 @@ func (ns *NodeStateMachine) callNext(op Op) {
 }
 
 func (ns *NodeStateMachine) callStateSubs(op Op, c change) {
-	for i := ns.nextSub; i < len(ns.stateSubs); i++ {
-		sub := &ns.stateSubs[i]
-		if (c.from^c.to)&sub.mask == 0 {
+	subs := ns.subsTo(c.from ^ c.to)
+	for i := ns.nextSub; i < len(subs); i++ {
+		sub := subs[i]
+		mask := sub.mask
+		if (c.from^c.to)&mask == 0 {
 			continue
 		}
 		ns.nextSub = i + 1
 		ns.check.calling(ns, c)
 		ns.check.entering(sub.name)
-		sub.cb(op, c.nd.record.Load(), Flags{c.from & sub.mask, ns.setup}, Flags{c.to & sub.mask, ns.setup})
+		sub.cb(op, c.nd.record.Load(), Flags{c.from & mask, ns.setup}, Flags{c.to & mask, ns.setup})
 	}
-}
-
-func (ns *NodeStateMachine) callFieldSubs(op Op, c change) {
-	col := ns.columns[c.field]
-	for i := ns.nextSub; i < col.subscribers(); i++ {
-		ns.nextSub = i + 1
-		ns.check.calling(ns, c)
-		col.call(i, op, c.nd.record.Load(), c.from)
-	}
-	col.pop()
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,13 +19,13 @@ const numShards = 16
 // Anybody may look one up without a lock, for its state and its record; all else
 // takes the lock of the shard.
 type table struct {
-	seed   maphash.Seed // of the hashes of ids
+	hasher hasher
 	shards [numShards]shard
 	last   *node // that the operation used last, if any; belongs to it
 }
 
 type shard struct {
-	mu    sync.RWMutex // guards all below, but for look-ups, and the columns' cells of its nodes
+	mu    sync.Mutex // guards all below, but for look-ups, and the columns' cells of its nodes
 	nodes index
 	free  []uint32 // slots of forgotten nodes
 	slots uint32   // given out so far
@@ -46,10 +45,7 @@ type node struct {
 	told   bool   // its fields' subscribers saw value→absent since it lost its last flag; likewise
 }
 
-func (t *table) init() { t.seed = maphash.MakeSeed() }
-
-// hash returns what the node with the given id is found by.
-func (t *table) hash(id enode.ID) uint32 { return uint32(maphash.Bytes(t.seed, id[:])) }
+func (t *table) init() { t.hasher.init() }
 
 // shard returns the number of a node's shard. It is that of its hash's upper
 // bits; the index in the shard goes by the lower ones.
@@ -63,22 +59,29 @@ func (t *table) shardOfHash(hash uint32) *shard { return &t.shards[shardOfHash(h
 // find is for the running operation. Mostly it is about the node that it was
 // about before.
 func (t *table) find(n *enode.Node) *node {
-	if t.last == nil || t.last.record.Load() != n {
-		t.last = t.lookUp(n)
+	if nd := t.last; nd != nil && nd.record.Load() == n {
+		return nd
 	}
+	return t.findOther(n)
+}
+
+func (t *table) findOther(n *enode.Node) *node {
+	t.last = t.lookUp(n)
 	return t.last
 }
 
 // lookUp is for everybody.
 func (t *table) lookUp(n *enode.Node) *node {
-	hash := t.hash(n.ID())
+	id := n.ID()
+	hash := t.hasher.hash(&id)
 	return t.shardOfHash(hash).nodes.find(hash, n)
 }
 
 // insert is for the running operation. A non-nil fill completes the node before
 // anybody sees it.
 func (t *table) insert(n *enode.Node, fill func(*node)) *node {
-	nd := &node{hash: t.hash(n.ID())}
+	id := n.ID()
+	nd := &node{hash: t.hasher.hash(&id)}
 	nd.record.Store(n)
 	sh := t.shardOf(nd)
 	sh.mu.Lock()
@@ -120,7 +123,7 @@ func (t *table) snapshot(require, disable uint64) []nodeState {
 // collect is snapshot in no particular order.
 func (t *table) collect(require, disable uint64) []nodeState {
 	for i := range t.shards {
-		t.shards[i].mu.RLock()
+		t.shards[i].mu.Lock()
 	}
 	var list []nodeState
 	for i := range t.shards {
@@ -133,7 +136,7 @@ func (t *table) collect(require, disable uint64) []nodeState {
 		})
 	}
 	for i := range t.shards {
-		t.shards[i].mu.RUnlock()
+		t.shards[i].mu.Unlock()
 	}
 	return list
 }
