@@ -31,7 +31,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for range 1500 {
 				i := rnd.IntN(servers)
-				switch rnd.IntN(9) {
+				switch rnd.IntN(10) {
 				case 0:
 					vt.Unregister(id(i))
 				case 1:
@@ -46,6 +46,10 @@ func TestEverythingAtOnce(t *testing.T) {
 					vt.Register(id(i)).UpdateCosts([]uint64{1, uint64(i), 3})
 				case 6:
 					vt.Register(id(i)).Failed(one(1, 1))
+				case 7:
+					if err := vt.Forget(id(i)); err != nil {
+						t.Error(err)
+					}
 				default:
 					vt.Register(id(i)).Served(one(uint32(rnd.IntN(3)), 3), time.Duration(rnd.Int64N(1e9)))
 				}

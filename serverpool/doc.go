@@ -71,6 +71,7 @@
 // nodes of the state machine (setup version 2; field 0 is the RLP list
 // [[base, exp], waitStart, waitEnd] with unix seconds, field 3 the record of the
 // local address), under TrackerKey the service values of package lespay. New
-// are, under DBKey and "x:h:", the histories of nodes without value (see
-// storedMemory); deleting them does no harm.
+// are ledgers of bounded size, under DBKey and "x:" (see ledgerKind), which can be
+// deleted without harm: "x:h:" holds the histories of nodes without value (see
+// storedMemory).
 package serverpool

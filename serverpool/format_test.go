@@ -94,11 +94,13 @@ func TestMachineEntryBytes(t *testing.T) {
 
 func TestMemoryEntryBytes(t *testing.T) {
 	n := testutil.PublicNode(1)
-	m := newMemory(3)
-	m.put(n, history{dialCost: lespay.ExpiredValue{Base: 500, Exp: 1}, waitStart: 946684800, waitEnd: 946684811})
+	m := newMemory([]byte("key/"), 3)
+	m.remember(n, history{dialCost: lespay.ExpiredValue{Base: 500, Exp: 1}, waitStart: 946684800, waitEnd: 946684811})
 	entries := m.takeDirty()
 	require.Len(t, entries, 1)
-	require.Equal(t, n.ID(), entries[0].id)
+	id := n.ID()
+	require.Equal(t, id, entries[0].id)
+	require.Equal(t, "key/x:h:"+string(id[:]), string(entries[0].key))
 	want := unhex(t, "e6 01 c4 8201f4 01 84 386d4380 84 386d438b 94") // version, cost, wait, 20 bytes of text
 	require.Equal(t, append(append(want, "11.0.1.7/30303/30303"[:20]...), 0x01), entries[0].value, "%x", entries[0].value)
 	require.Empty(t, m.takeDirty(), "nothing has changed since")
@@ -203,9 +205,9 @@ func TestCorruptedEntriesAreSkipped(t *testing.T) {
 		require.NoError(t, w.store.Put([]byte("key/x:h:short"), memory(1, 1, 2)))
 		w.open(nil)
 		w.pool.Start()
-		require.Equal(t, 1, w.log.count("Some nodes' histories could not be read"))
+		require.Equal(t, 1, w.log.count("Some of what is known of nodes could not be read"))
 		require.Contains(t, w.state(good), "hasValue")
-		require.Equal(t, 1, guarded(w.pool, w.pool.mu.memory.lru.Len))
+		require.Equal(t, 1, guarded(w.pool, w.pool.mu.memory.len))
 		time.Sleep(persistInterval + time.Millisecond)
 		require.Len(t, keysOf(t, w.store.Database, "key/x:h:"), 2, "bad ones are cleared away, as far as they are ours")
 	})
@@ -240,18 +242,18 @@ func FuzzMemory(f *testing.F) {
 		db, prefix := testutil.NewFaultyStore(), []byte("x:h:")
 		id := testutil.PublicNode(1).ID()
 		require.NoError(t, db.Put(append(prefix[:4:4], id[:]...), value))
-		m, now := newMemory(1), moment{unix, mclock.AbsTime(time.Hour)}
-		bad, err := m.load(db, prefix, now)
+		m, now := newMemory(nil, 1), moment{unix, mclock.AbsTime(time.Hour)}
+		bad, err := m.load(db, now)
 		require.NoError(t, err)
-		r, loaded := m.lru.Peek(id)
-		require.Equal(t, 1, bad+m.lru.Len())
-		require.NoError(t, writeMemory(db, prefix, m.takeDirty()))
+		r, loaded := m.get(id)
+		require.Equal(t, 1, bad+m.len())
+		require.NoError(t, writeChanges(db, m.takeDirty()))
 		if !loaded {
 			require.Empty(t, keysOf(t, db.Database, "x:h:"), "a bad entry is cleared away")
 			return
 		}
 		require.LessOrEqual(t, r.until, now.mono.Add(maxKnownWait*time.Second))
-		again, err := decodeRemembered(value)
+		again, err := decodeRemembered(value, moment{unix: 1 << 41})
 		require.NoError(t, err)
 		r.until = 0
 		require.Equal(t, r, again)

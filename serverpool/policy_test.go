@@ -149,8 +149,8 @@ func TestMemoryAgainstModel(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 8).Draw(t, "size")
-		m, model := newMemory(size), []entry(nil)
-		db, prefix := testutil.NewFaultyStore(), []byte("x:h:")
+		m, model := newMemory(nil, size), []entry(nil)
+		db := testutil.NewFaultyStore()
 		find := func(id enode.ID) int {
 			for i, e := range model {
 				if e.id == id {
@@ -171,14 +171,14 @@ func TestMemoryAgainstModel(t *testing.T) {
 					drop(i)
 				}
 			case 1:
-				if err := writeMemory(db, prefix, m.takeDirty()); err != nil {
+				if err := writeChanges(db, m.takeDirty()); err != nil {
 					t.Fatal(err)
 				}
 				// As after a restart.
-				loaded := newMemory(size)
-				bad, err := loaded.load(db, prefix, moment{})
-				if bad != 0 || err != nil || loaded.lru.Len() != len(model) {
-					t.Fatalf("%d loaded (%d bad, %v), want %d", loaded.lru.Len(), bad, err, len(model))
+				loaded := newMemory(nil, size)
+				bad, err := loaded.load(db, moment{})
+				if bad != 0 || err != nil || loaded.len() != len(model) {
+					t.Fatalf("%d loaded (%d bad, %v), want %d", loaded.len(), bad, err, len(model))
 				}
 				m = loaded
 			default:
@@ -192,9 +192,9 @@ func TestMemoryAgainstModel(t *testing.T) {
 				if model = append(model, e); len(model) > size {
 					drop(0)
 				}
-				m.put(n, e.h)
+				m.remember(n, e.h)
 			}
-			h, ok := m.get(n)
+			h, ok := m.historyOf(n)
 			i = find(id)
 			want := i >= 0 && (model[i].endpoint == endpointOf(n) || seq <= model[i].seq && (seq != 0 || model[i].seq != 0))
 			if ok != want {

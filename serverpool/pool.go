@@ -47,7 +47,6 @@ type ServerPool struct {
 	log        log.Logger
 	store      Store
 	closeStore func() error
-	memoryKey  []byte
 
 	st      *states
 	ns      *nodestate.NodeStateMachine
@@ -70,7 +69,8 @@ type ServerPool struct {
 	calls      group          // of the application's functions
 	timers     sync.WaitGroup // of housekeep, armed or running
 	registerMu sync.Mutex     // held while the pool or a node's session begins or ends, before all other locks
-	memoryIO   sync.Mutex     // held while the memory is written, before mu
+	ledgers    []anyLedger    // all of them; guarded by mu but for the slice
+	ledgerIO   sync.Mutex     // held while ledgers are written, before mu
 
 	// mu may be taken in callbacks of the state machine, and nothing that
 	// starts an operation is called with it held.
@@ -129,7 +129,6 @@ func New(config Config) (*ServerPool, error) {
 		log:        cfg.Log,
 		store:      store,
 		closeStore: closeStore,
-		memoryKey:  slices.Concat(cfg.DBKey, []byte("x:h:")),
 		st:         newStates(),
 		values:     values,
 		started:    make(chan struct{}),
@@ -137,22 +136,25 @@ func New(config Config) (*ServerPool, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.mu.rnd = rand.New(rand.NewPCG(cfg.Seed, 0))
 	p.mu.netCap = newNetCap(cfg.NetCap)
-	p.mu.memory = newMemory(cfg.Remember)
+	p.mu.memory = newMemory(cfg.DBKey, cfg.Remember)
+	p.ledgers = []anyLedger{p.mu.memory}
 	p.mu.bucket = newTokenBucket(cfg.QueryRate, cfg.QueryBurst)
 	p.mu.queries = make(map[enode.ID]*pendingQuery)
 	p.mu.dials = make(map[enode.ID]*dial)
 	p.mu.waits = make(map[enode.ID]mclock.AbsTime)
 	p.mu.sessions = make(map[enode.ID]*session)
 	p.mu.counts = newCounts()
-	p.loadMemory()
+	p.loadLedgers()
 	p.wire()
 	return p, nil
 }
 
-func (p *ServerPool) loadMemory() {
-	bad, err := p.mu.memory.load(p.store, p.memoryKey, moment{p.unixNow(), p.clock.Now()})
-	if bad > 0 || err != nil {
-		p.log.Warn("Some nodes' histories could not be read", "count", bad, "err", err)
+func (p *ServerPool) loadLedgers() {
+	for _, l := range p.ledgers {
+		bad, err := l.load(p.store, moment{p.unixNow(), p.clock.Now()})
+		if bad > 0 || err != nil {
+			p.log.Warn("Some of what is known of nodes could not be read", "count", bad, "err", err)
+		}
 	}
 }
 
@@ -281,7 +283,7 @@ func (p *ServerPool) Stop() {
 		p.mu.lastStatus = &last
 		p.mu.Unlock()
 		p.ns.Stop()
-		p.flushMemory()
+		p.flushLedgers()
 		p.values.Stop()
 		if err := p.closeStore(); err != nil {
 			p.log.Error("Database could not be closed", "err", err)
@@ -304,7 +306,7 @@ func (p *ServerPool) setTickLocked() {
 // the weights of connected servers up to date.
 func (p *ServerPool) housekeep() {
 	defer p.timers.Done()
-	p.flushMemory()
+	p.flushLedgers()
 	p.mu.Lock()
 	p.mu.ticks++
 	update := p.mu.ticks%int(updatePeriod/persistInterval) == 0
@@ -326,18 +328,23 @@ func (p *ServerPool) stopHousekeeping() {
 	p.timers.Wait()
 }
 
-// flushMemory writes what changed in the memory.
-func (p *ServerPool) flushMemory() {
-	p.memoryIO.Lock()
-	defer p.memoryIO.Unlock()
+// flushLedgers writes what changed in the ledgers.
+func (p *ServerPool) flushLedgers() {
+	p.ledgerIO.Lock()
+	defer p.ledgerIO.Unlock()
+	var changes []ledgerChange
 	p.mu.Lock()
-	entries := p.mu.memory.takeDirty()
+	for _, l := range p.ledgers {
+		changes = append(changes, l.takeDirty()...)
+	}
 	p.mu.Unlock()
-	if err := writeMemory(p.store, p.memoryKey, entries); err != nil {
-		p.log.Error("Nodes' histories could not be saved, will try again", "count", len(entries), "err", err)
+	if err := writeChanges(p.store, changes); err != nil {
+		p.log.Error("What is known of nodes could not be saved, will try again", "count", len(changes), "err", err)
 		p.mu.Lock()
-		p.mu.memory.markDirty(entries)
-		p.mu.Unlock()
+		defer p.mu.Unlock()
+		for _, c := range changes {
+			c.of.markDirty(c.id)
+		}
 	}
 }
 

@@ -128,7 +128,7 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 	if state.HasAll(p.st.redialWait) && !p.startsAnewLocked(op, n, state, now) {
 		return errBusy
 	}
-	if h, ok := p.mu.memory.get(n); ok && now < h.until {
+	if h, ok := p.mu.memory.historyOf(n); ok && now < h.until {
 		return errWaiting
 	}
 	if state.HasAll(p.st.alwaysConnect) {
@@ -349,7 +349,7 @@ func (p *ServerPool) historyOf(n *enode.Node) history {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h, _ := p.mu.memory.get(n)
+	h, _ := p.mu.memory.historyOf(n)
 	return h
 }
 
@@ -366,7 +366,7 @@ func (p *ServerPool) setHistory(op nodestate.Op, n *enode.Node, h history) {
 		p.mu.memory.remove(id)
 	case h.waitEnd != 0:
 		// n may bear a local address, the machine's record does not.
-		p.mu.memory.put(op.Machine().GetNode(id), h)
+		p.mu.memory.remember(op.Machine().GetNode(id), h)
 	}
 }
 

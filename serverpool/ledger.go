@@ -1,0 +1,160 @@
+package serverpool
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/ethdb"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// ledger keeps one kind of entries about nodes, the latest ones up to a limit,
+// and which of them differ from the store. It is for what the stored records of
+// the state machine have no room for. It is not safe for concurrent use.
+type ledger[T any] struct {
+	kind   ledgerKind[T]
+	prefix []byte
+	lru    *simplelru.LRU[enode.ID, T]
+	dirty  map[enode.ID]struct{} // differ from the store
+}
+
+// ledgerKind says how entries of one kind are stored: under the pool's prefix,
+// "x:", the name, ":" and the node id, as an RLP list whose first item is the
+// version of its format. Entries of another version are as good as damaged
+// ones; all of them can be deleted without harm.
+type ledgerKind[T any] struct {
+	name string
+	// encode returns a value of a type that always encodes to such a list.
+	encode func(T) any
+	// decode checks all that it reads. Waits that have not ended run on from
+	// now.
+	decode func(value []byte, now moment) (T, error)
+	// age orders loaded entries; of too many those with the least are dropped.
+	age func(T) int64
+}
+
+// moment is a time on both clocks: unix seconds and the one that waits run on.
+type moment struct {
+	unix int64
+	mono mclock.AbsTime
+}
+
+// newLedger makes an empty ledger. The size has to be positive.
+func newLedger[T any](kind ledgerKind[T], poolPrefix []byte, size int) *ledger[T] {
+	l := &ledger[T]{
+		kind:   kind,
+		prefix: slices.Concat(poolPrefix, []byte("x:"+kind.name+":")),
+		dirty:  make(map[enode.ID]struct{}),
+	}
+	// A size that is not positive is the only error there is.
+	l.lru, _ = simplelru.NewLRU(size, func(id enode.ID, _ T) { l.dirty[id] = struct{}{} })
+	return l
+}
+
+// get returns the entry of a node, which does not make it later.
+func (l *ledger[T]) get(id enode.ID) (T, bool) { return l.lru.Peek(id) }
+
+// put sets the entry of a node and makes it the latest. It may push out the
+// one that has not been put for longest.
+func (l *ledger[T]) put(id enode.ID, entry T) {
+	l.lru.Add(id, entry)
+	l.dirty[id] = struct{}{}
+}
+
+func (l *ledger[T]) remove(id enode.ID) { l.lru.Remove(id) }
+
+// ids returns the nodes that have an entry, the latest last.
+func (l *ledger[T]) ids() []enode.ID { return l.lru.Keys() }
+
+func (l *ledger[T]) len() int { return l.lru.Len() }
+
+// ledgerChange is a change on its way to the store; a nil value deletes.
+type ledgerChange struct {
+	of         dirtyMarker // the ledger that it was taken from
+	id         enode.ID
+	key, value []byte
+}
+
+type dirtyMarker interface{ markDirty(id enode.ID) }
+
+// takeDirty returns what differs from the store, ordered by id. What cannot be
+// written goes back by markDirty.
+func (l *ledger[T]) takeDirty() []ledgerChange {
+	changes := make([]ledgerChange, 0, len(l.dirty))
+	for id := range l.dirty {
+		c := ledgerChange{of: l, id: id, key: slices.Concat(l.prefix, id[:])}
+		if entry, ok := l.lru.Peek(id); ok {
+			c.value, _ = rlp.EncodeToBytes(l.kind.encode(entry)) // cannot fail
+		}
+		changes = append(changes, c)
+	}
+	clear(l.dirty)
+	sort.Slice(changes, func(i, j int) bool { return string(changes[i].id[:]) < string(changes[j].id[:]) })
+	return changes
+}
+
+func (l *ledger[T]) markDirty(id enode.ID) { l.dirty[id] = struct{}{} }
+
+// load fills the ledger from the store and returns how many entries could not
+// be read. These are deleted at the next write, and so are those beyond the
+// limit; keys that no ledger makes are left alone.
+func (l *ledger[T]) load(db ethdb.Iteratee, now moment) (bad int, err error) {
+	type loaded struct {
+		id    enode.ID
+		entry T
+	}
+	var list []loaded
+	it := db.NewIterator(l.prefix, nil)
+	defer it.Release()
+	for it.Next() {
+		key := it.Key()[len(l.prefix):]
+		if len(key) != len(enode.ID{}) {
+			bad++
+			continue
+		}
+		entry, err := l.kind.decode(it.Value(), now)
+		if err != nil {
+			bad++
+			l.dirty[enode.ID(key)] = struct{}{}
+			continue
+		}
+		list = append(list, loaded{enode.ID(key), entry})
+	}
+	sort.SliceStable(list, func(i, j int) bool { return l.kind.age(list[i].entry) < l.kind.age(list[j].entry) })
+	for _, e := range list {
+		l.lru.Add(e.id, e.entry)
+	}
+	return bad, it.Error()
+}
+
+// anyLedger is what the pool needs of a ledger to load and save it.
+type anyLedger interface {
+	load(db ethdb.Iteratee, now moment) (bad int, err error)
+	takeDirty() []ledgerChange
+}
+
+// writeChanges writes changes of any ledgers in one batch.
+func writeChanges(db ethdb.Batcher, changes []ledgerChange) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	batch := db.NewBatch()
+	if c, ok := batch.(interface{ Close() }); ok {
+		defer c.Close()
+	}
+	for _, c := range changes {
+		var err error
+		if c.value == nil {
+			err = batch.Delete(c.key)
+		} else {
+			err = batch.Put(c.key, c.value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return batch.Write()
+}
