@@ -250,6 +250,7 @@ func TestFillSetKeepsTheTarget(t *testing.T) {
 		fs.SetTarget(-5)
 		fs.Close()
 		fs.Close()
+		synctest.Wait()
 		require.True(t, src.isClosed())
 		fs.SetTarget(10)
 		require.Equal(t, 2, count())

@@ -119,13 +119,17 @@ func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure) {
 // dialConnected gives the handshakes their time and watches the connection
 // until the node is registered.
 func (p *ServerPool) dialConnected(n *enode.Node, d *dial, conn net.Conn) net.Conn {
-	w := &watchedConn{Conn: conn, pool: p, node: n, dial: d}
+	p.extendDial(n, d)
+	return &watchedConn{Conn: conn, pool: p, node: n, dial: d}
+}
+
+// extendDial gives the handshakes their time.
+func (p *ServerPool) extendDial(n *enode.Node, d *dial) {
 	p.ns.Operation(func(op nodestate.Op) {
 		if p.isCurrent(n.ID(), d) {
 			op.AddTimeout(n, p.st.dialTimeout, dialTimeout)
 		}
 	})
-	return w
 }
 
 // isCurrent tells whether a dial has neither succeeded nor failed yet.

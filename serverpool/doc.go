@@ -61,9 +61,11 @@
 //
 // All methods may be called from any goroutine. Changes of nodes' states are
 // operations of one [nodestate.NodeStateMachine]; its callbacks may take the
-// pool's mutex, and nothing starts an operation with that held. The order of
-// locks is: registering, an operation's turn, the mix's, an iterator's, the
-// pool's, the fill set's, and those of package lespay last.
+// pool's mutex, and nothing starts an operation with that held. Each source is
+// read by a goroutine of its own, and each query and each filling of a set has
+// one while it takes; [NewStepped] makes a pool without any. The order of locks
+// is: registering, an operation's turn, the mix's, an iterator's or
+// a source's, the pool's, the fill set's, and those of package lespay last.
 //
 // # Storage
 //

@@ -6,41 +6,54 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/log"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 
 	"github.com/lespool/lespool/nodestate"
 )
 
-// FillSet reads nodes from an iterator and sets flags on them, as long as
+// FillSet takes nodes from an iterator and sets flags on them, as long as
 // fewer nodes than wanted have all of these flags.
 type FillSet struct {
-	input enode.Iterator
+	input supply
 	clock mclock.Clock
 	// admit sets the flags, or does not and returns false. It may take time.
 	admit func(n *enode.Node) bool
-	// pause returns how long to wait before the next read.
+	// pause returns how long to wait before the next node is taken.
 	pause func() time.Duration
 
-	calls *group // of input and admit
-	quit  chan struct{}
-	mu    struct {
+	calls  *group
+	wasted tokenBucket // of nodes that were not admitted; belongs to fill
+	mu     struct {
 		sync.Mutex
-		wake    sync.Cond // on mu
-		count   int       // nodes that have the flags
-		target  int
-		running bool
-		closed  bool
+		count  int // nodes that have the flags
+		target int
+		phase  fillPhase
+		timer  mclock.Timer // in fillPaused
 	}
 }
 
+// fillPhase is what a FillSet is doing.
+type fillPhase int
+
+const (
+	fillIdle    fillPhase = iota // until it is woken
+	fillRunning                  // fill is at work
+	fillAgain                    // it is, and has to look again before it ends
+	fillPaused                   // until the timer
+	fillClosed
+)
+
 // NewFillSet makes a FillSet with target 0. It subscribes to the flags, so it
-// has to be made before the machine starts. Reading begins with the first
-// target above 0 and ends when the input or the machine does; what is read
-// before the machine has started is lost. The FillSet owns the input and closes
-// it.
+// has to be made before the machine starts. The input is read, one node ahead,
+// from the first target above 0 on, until it ends or the machine does; what is
+// taken before the machine has started is lost. The FillSet owns the input and
+// closes it.
 func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags nodestate.Flags) *FillSet {
 	var fs *FillSet
-	fs = newFillSet(ns, input, flags, new(group), func(n *enode.Node) (added bool) {
+	calls := new(group)
+	source := newFeed(input, calls, log.Root(), func() { fs.wake() })
+	fs = newFillSet(ns, source, flags, calls, func(n *enode.Node) (added bool) {
 		if n == nil {
 			return false
 		}
@@ -57,16 +70,15 @@ func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags node
 	return fs
 }
 
-func newFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags nodestate.Flags, calls *group, admit func(*enode.Node) bool) *FillSet {
+func newFillSet(ns *nodestate.NodeStateMachine, input supply, flags nodestate.Flags, calls *group, admit func(*enode.Node) bool) *FillSet {
 	fs := &FillSet{
-		input: input,
-		clock: ns.Clock(),
-		admit: admit,
-		pause: func() time.Duration { return 0 },
-		calls: calls,
-		quit:  make(chan struct{}),
+		input:  input,
+		clock:  ns.Clock(),
+		admit:  admit,
+		pause:  func() time.Duration { return 0 },
+		calls:  calls,
+		wasted: newTokenBucket(wastedNodes, wastedNodes-1),
 	}
-	fs.mu.wake.L = &fs.mu
 	ns.SubscribeState(flags, func(_ nodestate.Op, _ *enode.Node, oldState, newState nodestate.Flags) {
 		if was, is := oldState.HasAll(flags), newState.HasAll(flags); was != is {
 			fs.change(is)
@@ -75,6 +87,12 @@ func newFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags node
 	return fs
 }
 
+// wastedNodes is the rate, per second, and half the number that may come at
+// once, of nodes taken in vain. With it an input that has only unusable ones is
+// read at most 100 times in any second. More finds a usable node among many
+// sooner, less saves power.
+const wastedNodes = 50
+
 func (fs *FillSet) change(more bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -82,7 +100,7 @@ func (fs *FillSet) change(more bool) {
 		fs.mu.count++
 	} else {
 		fs.mu.count--
-		fs.mu.wake.Signal()
+		fs.wakeLocked()
 	}
 }
 
@@ -92,70 +110,105 @@ func (fs *FillSet) SetTarget(target int) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.mu.target = target
-	if target > 0 && !fs.mu.running && !fs.mu.closed {
-		fs.mu.running = true
-		fs.calls.run(fs.read)
-	}
-	fs.mu.wake.Signal()
+	fs.wakeLocked()
 }
 
-// Close ends the reading and closes the input. It may be called repeatedly,
-// and does not wait for an input that is still being read.
-func (fs *FillSet) Close() {
-	fs.mu.Lock()
-	closed := fs.mu.closed
-	fs.mu.closed = true
-	fs.mu.wake.Signal()
-	fs.mu.Unlock()
-	if !closed {
-		close(fs.quit)
-		fs.input.Close()
-	}
-}
-
-// waitForRoom waits until another node is wanted; false means closed.
-func (fs *FillSet) waitForRoom() bool {
+// wake is called when the input may have a node.
+func (fs *FillSet) wake() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	for fs.mu.count >= fs.mu.target && !fs.mu.closed {
-		fs.mu.wake.Wait()
-	}
-	return !fs.mu.closed
+	fs.wakeLocked()
 }
 
-// wastedReads is the rate, per second, and half the number that may come at
-// once, of reads that bring nothing. With it a source that has only unusable
-// nodes is read at most 100 times in any second. More finds a usable node
-// among many sooner, less saves power.
-const wastedReads = 50
+func (fs *FillSet) wakeLocked() {
+	switch {
+	case fs.mu.phase == fillRunning:
+		fs.mu.phase = fillAgain
+	case fs.mu.phase == fillIdle && fs.mu.count < fs.mu.target:
+		fs.mu.phase = fillRunning
+		fs.calls.run(fs.fill)
+	}
+}
 
-func (fs *FillSet) read() {
-	wasted := newTokenBucket(wastedReads, wastedReads-1)
-	for fs.waitForRoom() {
-		if d := max(fs.pause(), wasted.wait(fs.clock.Now())); d > 0 {
-			if !fs.sleep(d) {
-				return
-			}
-			continue // with what is wanted by now
-		}
-		// The input may have waited until nobody wants its node any more. Then
-		// the node waits for the next who does.
-		if !fs.input.Next() || !fs.waitForRoom() {
+// fill takes nodes until there are enough or no more at the moment. It runs
+// outside operations.
+func (fs *FillSet) fill() {
+	fs.input.start()
+	for fs.wantsMore() {
+		if d := max(fs.pause(), fs.wasted.wait(fs.clock.Now())); d > 0 {
+			fs.sleep(d)
 			return
 		}
-		if !fs.admit(fs.input.Node()) {
-			wasted.take(fs.clock.Now())
+		n, ok := fs.input.take()
+		if !ok {
+			if fs.rest() {
+				return
+			}
+			continue
+		}
+		if !fs.admit(n) {
+			fs.wasted.take(fs.clock.Now())
 		}
 	}
 }
 
-func (fs *FillSet) sleep(d time.Duration) bool {
-	timer := fs.clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C():
-		return true
-	case <-fs.quit:
+// wantsMore tells whether another node is wanted. If not, fill has to end.
+func (fs *FillSet) wantsMore() bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.mu.phase == fillClosed {
 		return false
+	}
+	if fs.mu.count >= fs.mu.target {
+		fs.mu.phase = fillIdle
+		return false
+	}
+	fs.mu.phase = fillRunning
+	return true
+}
+
+// rest ends fill, unless the input got something meanwhile.
+func (fs *FillSet) rest() bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.mu.phase == fillAgain {
+		return false
+	}
+	if fs.mu.phase == fillRunning {
+		fs.mu.phase = fillIdle
+	}
+	return true
+}
+
+// sleep ends fill and has it go on after d.
+func (fs *FillSet) sleep(d time.Duration) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.mu.phase == fillClosed {
+		return
+	}
+	fs.mu.phase = fillPaused
+	fs.mu.timer = fs.clock.AfterFunc(d, func() {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		if fs.mu.phase == fillPaused {
+			fs.mu.phase = fillIdle
+			fs.wakeLocked()
+		}
+	})
+}
+
+// Close ends the filling and closes the input. It may be called repeatedly,
+// and does not wait for an input that is being read.
+func (fs *FillSet) Close() {
+	fs.mu.Lock()
+	closed := fs.mu.phase == fillClosed
+	fs.mu.phase = fillClosed
+	if fs.mu.timer != nil {
+		fs.mu.timer.Stop()
+	}
+	fs.mu.Unlock()
+	if !closed {
+		fs.input.Close()
 	}
 }

@@ -8,6 +8,10 @@ import (
 // group counts goroutines that call functions of the application, so that Stop
 // can wait for them, but not for ever.
 type group struct {
+	// later runs functions when the caller has ended, in place of goroutines.
+	// They must not wait then. Nil for goroutines.
+	later func(f func())
+
 	mu struct {
 		sync.Mutex
 		n    int
@@ -17,6 +21,10 @@ type group struct {
 
 // run calls f on a goroutine of the group.
 func (g *group) run(f func()) {
+	if g.later != nil {
+		g.later(f)
+		return
+	}
 	g.mu.Lock()
 	g.mu.n++
 	g.mu.Unlock()

@@ -59,6 +59,9 @@ type ServerPool struct {
 	ready   *QueueIterator // candidates to be given out
 	output  *output
 
+	// ask asks a node, without waiting for the answer. Nil if none are asked.
+	ask func(ctx context.Context, n *enode.Node, answered func(Answer))
+
 	ctx        context.Context // of queries
 	cancel     context.CancelFunc
 	started    chan struct{}
@@ -100,6 +103,19 @@ type ServerPool struct {
 // New makes a pool. It does nothing until Start, but a pool with a database of
 // its own has opened it, so Stop has to be called in any case.
 func New(config Config) (*ServerPool, error) {
+	p, err := newPool(config)
+	if err != nil {
+		return nil, err
+	}
+	if config.Query != nil {
+		p.ask = p.askInBackground
+	}
+	p.wire()
+	return p, nil
+}
+
+// newPool makes a pool without its moving parts.
+func newPool(config Config) (*ServerPool, error) {
 	cfg, err := config.withDefaults()
 	if err != nil {
 		return nil, err
@@ -145,7 +161,6 @@ func New(config Config) (*ServerPool, error) {
 	p.mu.sessions = make(map[enode.ID]*session)
 	p.mu.counts = newCounts()
 	p.loadLedgers()
-	p.wire()
 	return p, nil
 }
 
@@ -185,17 +200,20 @@ func (p *ServerPool) wire() {
 	p.known = newWrsIterator(p.ns, st.hasValue, st.inDialProcess, st.weight, rand.New(rand.NewPCG(p.cfg.Seed, 1)))
 	p.trusted = NewQueueIterator(p.ns, st.alwaysConnect, st.inDialProcess, true, nil)
 	first := picker(p.trusted)
-	if p.cfg.Query != nil {
+	if p.ask != nil {
 		// Trusted servers are not queried, so they don't wait behind queries.
 		first = nobody{}
-		p.direct = newFillSet(p.ns, p.trusted, st.canDial, &p.calls, func(n *enode.Node) bool { return p.admit(n, false) })
+		p.direct = newFillSet(p.ns, picked{p.trusted}, st.canDial, &p.calls, func(n *enode.Node) bool { return p.admit(n, false) })
 	}
-	p.mix = newMix(first, p.known, &p.calls, p.log)
-	p.known.filled, p.trusted.filled = p.mix.wakeUp, p.mix.wakeUp
+	p.mix = newMix(first, p.known)
 	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, func(n *enode.Node) bool {
 		return p.admit(n, p.mix.discovered())
 	})
 	p.fill.pause = p.queryPause
+	p.known.filled, p.trusted.filled = p.fill.wake, p.fill.wake
+	if p.direct != nil {
+		p.trusted.filled = p.direct.wake
+	}
 	p.ready = NewQueueIterator(p.ns, st.canDial, nodestate.MergeFlags(st.dialed, st.connected, st.redialWait), true, p.setNeeded)
 	p.output = newOutput(p)
 }
@@ -212,7 +230,7 @@ func (p *ServerPool) subscribe(flags nodestate.Flags, handle nodestate.StateCall
 
 // candidateFlag is the flag that an ordinary candidate gets first.
 func (p *ServerPool) candidateFlag() nodestate.Flags {
-	if p.cfg.Query == nil {
+	if p.ask == nil {
 		return p.st.canDial
 	}
 	return p.st.query
@@ -229,7 +247,7 @@ func (p *ServerPool) Iterator() enode.Iterator { return p.output }
 // one that blocks delays no other.
 func (p *ServerPool) AddSource(source enode.Iterator) {
 	if !isNil(source) {
-		p.mix.add(source)
+		p.mix.add(newFeed(source, &p.calls, p.log, p.fill.wake))
 	}
 }
 
@@ -288,7 +306,7 @@ func (p *ServerPool) Stop() {
 		if err := p.closeStore(); err != nil {
 			p.log.Error("Database could not be closed", "err", err)
 		}
-		if !p.calls.wait(stopPatience) {
+		if p.calls.later == nil && !p.calls.wait(stopPatience) {
 			p.log.Warn("A source or query has not returned; its goroutine is left behind")
 		}
 	})

@@ -39,7 +39,7 @@ func (p *ServerPool) retargetLocked() {
 	target, direct := 0, 0
 	switch {
 	case !p.mu.needed:
-	case p.cfg.Query == nil:
+	case p.ask == nil:
 		target = 1
 	default:
 		target, direct = p.mu.limit.limit(), 1
@@ -52,7 +52,7 @@ func (p *ServerPool) retargetLocked() {
 
 // queryPause returns how long the next query has to wait.
 func (p *ServerPool) queryPause() time.Duration {
-	if p.cfg.Query == nil {
+	if p.ask == nil {
 		return 0
 	}
 	p.mu.Lock()
@@ -81,13 +81,15 @@ func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
 		p.answered(op, n, Unasked)
 		return
 	}
-	p.calls.run(func() { p.runQuery(ctx, q, n) })
+	p.ask(ctx, n, func(answer Answer) { p.queryReturned(q, n, answer) })
 }
 
-// runQuery asks and hands in the answer, unless it comes too late.
-func (p *ServerPool) runQuery(ctx context.Context, q *pendingQuery, n *enode.Node) {
-	defer q.cancel()
-	answer := p.ask(ctx, n)
+// queryReturned hands in the answer, unless it comes too late.
+func (p *ServerPool) queryReturned(q *pendingQuery, n *enode.Node, answer Answer) {
+	q.cancel()
+	p.mu.Lock()
+	p.mu.calls--
+	p.mu.Unlock()
 	p.ns.Operation(func(op nodestate.Op) {
 		p.mu.Lock()
 		current := p.mu.queries[n.ID()] == q
@@ -98,18 +100,19 @@ func (p *ServerPool) runQuery(ctx context.Context, q *pendingQuery, n *enode.Nod
 	})
 }
 
-// ask calls the application's function, whatever that does.
-func (p *ServerPool) ask(ctx context.Context, n *enode.Node) (answer Answer) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.log.Error("Query panicked", "id", n.ID(), "panic", v)
-			answer = Silent
-		}
-		p.mu.Lock()
-		p.mu.calls--
-		p.mu.Unlock()
-	}()
-	return p.cfg.Query(ctx, n)
+// askInBackground is how a pool asks, unless an event loop drives it. It calls
+// the application's function, whatever that does.
+func (p *ServerPool) askInBackground(ctx context.Context, n *enode.Node, answered func(Answer)) {
+	p.calls.run(func() {
+		answer := Silent
+		defer func() {
+			if v := recover(); v != nil {
+				p.log.Error("Query panicked", "id", n.ID(), "panic", v)
+			}
+			answered(answer)
+		}()
+		answer = p.cfg.Query(ctx, n)
+	})
 }
 
 func (p *ServerPool) endQuery(id enode.ID) {

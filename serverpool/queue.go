@@ -26,7 +26,7 @@ type QueueIterator struct {
 		wake    sync.Cond // on mu
 		queue   list.List // of enode.ID, oldest first
 		index   map[enode.ID]*list.Element
-		readers int // inside Next
+		readers int // inside Next, or waiting otherwise
 		needed  bool
 		node    *enode.Node
 		closed  bool
@@ -97,6 +97,14 @@ func (it *QueueIterator) updateNeedLocked() {
 			it.waiting(needed)
 		}
 	}
+}
+
+// await changes the number of readers that wait without being in Next.
+func (it *QueueIterator) await(more int) {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	it.mu.readers += more
+	it.updateNeedLocked()
 }
 
 // Next implements enode.Iterator.

@@ -79,7 +79,7 @@ func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 		}
 		p.setHistory(op, n, p.historyOf(n))
 		flag, timeout := p.st.query, queryTimeout
-		if p.cfg.Query == nil || state.HasAll(p.st.alwaysConnect) {
+		if p.ask == nil || state.HasAll(p.st.alwaysConnect) {
 			flag, timeout = p.st.canDial, canDialTimeout
 		}
 		op.SetState(n, flag, none, timeout)

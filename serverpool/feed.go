@@ -1,0 +1,133 @@
+package serverpool
+
+import (
+	"sync"
+
+	"github.com/ethereum/go-ethereum/log"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// supply is where candidates are taken from, without waiting.
+type supply interface {
+	start() // begins to look for nodes
+	// take returns the next node, which may be nil; ok is false if there is
+	// none at the moment.
+	take() (n *enode.Node, ok bool)
+	Close()
+}
+
+// picker is a set that nodes are taken from without waiting; nil means that
+// there is none.
+type picker interface {
+	pick() *enode.Node
+	Close()
+}
+
+// nobody is an empty set.
+type nobody struct{}
+
+func (nobody) pick() *enode.Node { return nil }
+func (nobody) Close()            {}
+
+// picked is the supply of a set.
+type picked struct{ picker }
+
+func (picked) start() {}
+
+func (p picked) take() (n *enode.Node, ok bool) {
+	n = p.pick()
+	return n, n != nil
+}
+
+// feed is a supply of what an iterator brings. The iterator is read by a
+// goroutine of its own, one node ahead, so that nobody waits for it, and closed
+// by another one, since that may take its time too.
+type feed struct {
+	it     enode.Iterator
+	calls  *group
+	log    log.Logger
+	filled func() // called when there is a node to take
+
+	mu struct {
+		sync.Mutex
+		wake    sync.Cond // on mu
+		node    *enode.Node
+		ready   bool // node waits to be taken
+		started bool
+		closed  bool
+	}
+}
+
+func newFeed(it enode.Iterator, calls *group, log log.Logger, filled func()) *feed {
+	f := &feed{it: it, calls: calls, log: log, filled: filled}
+	f.mu.wake.L = &f.mu
+	return f
+}
+
+func (f *feed) start() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.mu.started && !f.mu.closed {
+		f.mu.started = true
+		f.calls.run(f.read)
+	}
+}
+
+func (f *feed) read() {
+	defer f.recover("A source of nodes panicked and is not read any more")
+	for f.it.Next() {
+		f.put(f.it.Node())
+		f.filled()
+		if !f.waitTaken() {
+			return
+		}
+	}
+}
+
+func (f *feed) put(n *enode.Node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.node, f.mu.ready = n, true
+}
+
+// waitTaken waits until the node was taken; false means closed.
+func (f *feed) waitTaken() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.mu.ready && !f.mu.closed {
+		f.mu.wake.Wait()
+	}
+	return !f.mu.closed
+}
+
+func (f *feed) take() (n *enode.Node, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.mu.ready || f.mu.closed {
+		return nil, false
+	}
+	n = f.mu.node
+	f.mu.node, f.mu.ready = nil, false
+	f.mu.wake.Signal()
+	return n, true
+}
+
+func (f *feed) Close() {
+	f.mu.Lock()
+	closed := f.mu.closed
+	f.mu.closed = true
+	f.mu.wake.Signal()
+	f.mu.Unlock()
+	if !closed {
+		f.calls.run(func() {
+			defer f.recover("A source of nodes panicked when it was closed")
+			f.it.Close()
+		})
+	}
+}
+
+func (f *feed) recover(msg string) {
+	if v := recover(); v != nil {
+		f.log.Error(msg, "panic", v)
+	}
+}
