@@ -77,6 +77,14 @@ type Config struct {
 	// ones. Default (0): 10,000.
 	Remember int
 
+	// Disconnect asks the application to end the connection to a server, for the
+	// given reason. With it the pool replaces servers by better ones as soon as
+	// there is evidence (see choose.go): one at a time, when a candidate is at
+	// hand and at least Wanted servers are connected, and never a trusted one. It
+	// is called on a goroutine of its own and may call any method but Stop.
+	// Default nil: servers are kept as long as they stay.
+	Disconnect func(n *enode.Node, reason error)
+
 	// Clock drives waits and statistics. Default nil: mclock.System.
 	Clock mclock.Clock
 	// WallClock dates what is stored. Default nil: time.Now.

@@ -79,22 +79,23 @@ type ServerPool struct {
 	// starts an operation is called with it held.
 	mu struct {
 		sync.Mutex
-		rnd      *rand.Rand
-		netCap   *netCap
-		memory   *memory
-		limit    queryLimit
-		bucket   tokenBucket
-		needed   bool // somebody waits for a candidate
-		queries  map[enode.ID]*pendingQuery
-		calls    int // of Query that have not returned
-		dials    map[enode.ID]*dial
-		waits    map[enode.ID]mclock.AbsTime // ends of running redial waits
-		sessions map[enode.ID]*session
-		timeout  timeoutState
-		counts   counts
-		metrics  metrics
-		tick     mclock.Timer
-		ticks    int
+		rnd       *rand.Rand
+		netCap    *netCap
+		memory    *memory
+		limit     queryLimit
+		bucket    tokenBucket
+		needed    bool // somebody waits for a candidate
+		queries   map[enode.ID]*pendingQuery
+		calls     int // of Query that have not returned
+		dials     map[enode.ID]*dial
+		waits     map[enode.ID]mclock.AbsTime // ends of running redial waits
+		sessions  map[enode.ID]*session
+		timeout   timeoutState
+		replacing replacing
+		counts    counts
+		metrics   metrics
+		tick      mclock.Timer
+		ticks     int
 
 		lastStatus *Status // once stopped
 	}
@@ -267,6 +268,7 @@ func (p *ServerPool) Start() {
 		p.mix.start()
 		p.mu.Lock()
 		p.setTickLocked()
+		p.setChooseTimerLocked()
 		p.mu.Unlock()
 		close(p.started)
 	})
@@ -339,8 +341,10 @@ func (p *ServerPool) housekeep() {
 
 func (p *ServerPool) stopHousekeeping() {
 	p.mu.Lock()
-	if p.mu.tick != nil && p.mu.tick.Stop() {
-		p.timers.Done()
+	for _, t := range []mclock.Timer{p.mu.tick, p.mu.replacing.timer} {
+		if t != nil && t.Stop() {
+			p.timers.Done()
+		}
 	}
 	p.mu.Unlock()
 	p.timers.Wait()

@@ -38,7 +38,7 @@ func (p *ServerPool) setNeeded(needed bool) {
 func (p *ServerPool) retargetLocked() {
 	target, direct := 0, 0
 	switch {
-	case !p.mu.needed:
+	case !p.mu.needed && !p.mu.replacing.isSet:
 	case p.ask == nil:
 		target = 1
 	default:

@@ -128,6 +128,13 @@ func (it *QueueIterator) next() *enode.Node {
 	return it.mu.node
 }
 
+// len returns how many nodes match and were not returned yet.
+func (it *QueueIterator) len() int {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.mu.queue.Len()
+}
+
 // pick is Next without waiting; nil means that there is no node.
 func (it *QueueIterator) pick() *enode.Node {
 	it.mu.Lock()

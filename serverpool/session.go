@@ -16,6 +16,7 @@ import (
 type session struct {
 	tracker *NodeValueTracker
 	count   int // of RegisterNode calls without UnregisterNode
+	judged
 }
 
 // RegisterNode tells the pool that a server is connected, whether the pool had
@@ -42,6 +43,7 @@ func (p *ServerPool) RegisterNode(n *enode.Node) (*NodeValueTracker, error) {
 		return s.tracker, nil
 	}
 	s := &session{tracker: p.values.Register(id), count: 1}
+	s.since, s.at, s.seen = p.clock.Now(), p.clock.Now(), s.tracker.RtStats()
 	p.setSession(id, s)
 	if err := p.ns.Operation(func(op nodestate.Op) { p.connect(op, n, s) }); err != nil {
 		p.setSession(id, nil)
@@ -113,7 +115,7 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 
 // disconnect ends a session.
 func (p *ServerPool) disconnect(op nodestate.Op, n *enode.Node) {
-	s := p.endAttempt(op, n, attemptDial)
+	s := p.endSession(op, n)
 	p.mu.Lock()
 	p.mu.metrics.sessionValue(s.session)
 	p.mu.Unlock()

@@ -46,6 +46,7 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 	p.mu.Lock()
 	p.mu.counts.restored++
 	p.mu.Unlock()
+	p.rememberGiven(n)
 	h := p.historyOf(n)
 	if known := p.setWeight(op, n, h, p.serviceOf(n, h)); !known {
 		p.setHistory(op, n, h)
@@ -208,7 +209,12 @@ func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
 // onCanDial takes back a candidate that nobody wanted in time. That is not its
 // fault and costs it nothing.
 func (p *ServerPool) onCanDial(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
-	if oldState.HasAll(p.st.canDial) && newState.HasNone(p.st.inDialProcess) {
+	switch {
+	case newState.HasAll(p.st.canDial) && !oldState.HasAll(p.st.canDial):
+		if p.cfg.Disconnect != nil {
+			p.calls.run(p.replace)
+		}
+	case oldState.HasAll(p.st.canDial) && newState.HasNone(p.st.inDialProcess):
 		p.leaveAlone(op, n, minRedialWait*time.Second)
 	}
 }
@@ -302,7 +308,7 @@ func (p *ServerPool) endAttempt(op nodestate.Op, n *enode.Node, a attempt) servi
 	h := p.historyOf(n)
 	h.dialCost.Add(int64(a.cost), p.logOffset())
 	s := p.serviceOf(n, h)
-	wait := h.nextWait(now, a.step, s)
+	wait := max(h.nextWait(now, a.step, s), int64(a.least/time.Second))
 	if wait > maxKnownWait {
 		s.total = 0 // as good as gone
 		p.st.localAddress.ClearIn(op, n)
@@ -314,6 +320,13 @@ func (p *ServerPool) endAttempt(op nodestate.Op, n *enode.Node, a attempt) servi
 	p.setHistory(op, n, h)
 	p.leaveAlone(op, n, p.jitter(time.Duration(wait)*time.Second))
 	return s
+}
+
+// endSession is endAttempt for a server that was connected.
+func (p *ServerPool) endSession(op nodestate.Op, n *enode.Node) service {
+	a := attemptDial
+	a.least = p.sessionEnds(n.ID())
+	return p.endAttempt(op, n, a)
 }
 
 func (p *ServerPool) jitter(d time.Duration) time.Duration {

@@ -1,12 +1,17 @@
 package serverpool
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // attempt is a way of trying to use a server and what it costs when nothing
 // comes of it.
 type attempt struct {
 	cost float64 // in units of dial cost
 	step float64 // growth of the redial wait
+	// least is the least wait that follows.
+	least time.Duration
 }
 
 // What a server's attempts have cost decays like its service value does. The
@@ -14,8 +19,8 @@ type attempt struct {
 // useless dial; only the ratio matters, beside the scale of known servers'
 // weights.
 var (
-	attemptDial  = attempt{10000, dialStep}
-	attemptQuery = attempt{500, queryStep}
+	attemptDial  = attempt{cost: 10000, step: dialStep}
+	attemptQuery = attempt{cost: 500, step: queryStep}
 )
 
 const (

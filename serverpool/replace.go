@@ -1,0 +1,184 @@
+package serverpool
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+
+	"github.com/lespool/lespool/lespay"
+)
+
+// This file replaces servers that choose.go finds not good enough: it looks for a
+// candidate first, and asks the application to drop the server when there is one.
+
+// ErrReplaced is the reason given to Config.Disconnect for a server in whose
+// place a better one is likely.
+var ErrReplaced = errors.New("serverpool: a better server is likely")
+
+// chooseInterval is how often connected servers are judged. More judges later,
+// less computes more.
+const chooseInterval = 5 * time.Second
+
+// askAgain is when a server that should have gone is asked once more.
+const askAgain = time.Minute
+
+// replacing is what the pool knows of the servers that it judges. The pool's
+// mutex guards it.
+type replacing struct {
+	chooser
+	leaving enode.ID // is to be replaced, if isSet
+	isSet   bool
+	timer   mclock.Timer
+}
+
+// judged is what a session is judged by.
+type judged struct {
+	tally
+	seen    lespay.ResponseTimeStats // what is in the tally
+	since   mclock.AbsTime           // begin of the session
+	at      mclock.AbsTime           // of the tally
+	asked   bool                     // to go
+	askedAt mclock.AbsTime
+}
+
+// judge brings the tally up to date.
+func (j *judged) judge(now mclock.AbsTime, stats lespay.ResponseTimeStats, factor lespay.ExpirationFactor) {
+	j.decay(now.Sub(j.at))
+	j.at = now
+	fresh := stats
+	fresh.SubStats(&j.seen)
+	j.add(fresh.Distribution(false, factor))
+	j.seen = stats
+}
+
+// setChooseTimerLocked has the servers judged once in a while, if the
+// application lets the pool choose.
+func (p *ServerPool) setChooseTimerLocked() {
+	if p.cfg.Disconnect != nil && !p.stopping.Load() {
+		p.timers.Add(1)
+		p.mu.replacing.timer = p.clock.AfterFunc(chooseInterval, p.choose)
+	}
+}
+
+// choose judges the connected servers and decides which one is to be replaced.
+func (p *ServerPool) choose() {
+	defer p.timers.Done()
+	p.mu.Lock()
+	p.judgeLocked()
+	p.retargetLocked()
+	p.setChooseTimerLocked()
+	p.mu.Unlock()
+	p.replace()
+}
+
+func (p *ServerPool) judgeLocked() {
+	now, factor := p.clock.Now(), p.values.StatsExpFactor()
+	r := &p.mu.replacing
+	ids := make([]enode.ID, 0, len(p.mu.sessions))
+	for id := range p.mu.sessions {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, compareIDs)
+	seats := make([]seated, len(ids))
+	for i, id := range ids {
+		s := p.mu.sessions[id]
+		s.judge(now, s.tracker.RtStats(), factor)
+		n := p.ns.GetNode(id)
+		stays := n == nil || p.ns.GetState(n).HasAll(p.st.alwaysConnect) || s.asked && now.Sub(s.askedAt) < askAgain
+		seats[i] = seated{s.tally, s.since, stays}
+	}
+	worst := r.worst(now, seats)
+	if r.isSet = worst >= 0; r.isSet {
+		r.leaving = ids[worst]
+	}
+}
+
+// replace asks the application to drop the server that is to go, if the next one
+// is at hand and the wanted number is there.
+func (p *ServerPool) replace() {
+	ready := p.ready.len() > 0
+	p.mu.Lock()
+	r := &p.mu.replacing
+	count := len(p.mu.sessions)
+	s := p.mu.sessions[r.leaving]
+	if !r.isSet || s == nil || count < p.cfg.Wanted || count == p.cfg.Wanted && !ready {
+		p.mu.Unlock()
+		return
+	}
+	now := p.clock.Now()
+	r.isSet = false
+	r.drop(now)
+	s.asked, s.askedAt = true, now
+	p.retargetLocked()
+	p.mu.Unlock()
+	if n := p.ns.GetNode(r.leaving); n != nil {
+		p.askToLeave(n, ErrReplaced)
+	}
+}
+
+// askToLeave asks the application to drop a server, if it has given a way to do
+// so.
+func (p *ServerPool) askToLeave(n *enode.Node, reason error) {
+	if p.cfg.Disconnect == nil {
+		return
+	}
+	p.calls.run(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				p.log.Error("Disconnect panicked", "id", n.ID(), "panic", v)
+			}
+		}()
+		p.cfg.Disconnect(n, reason)
+	})
+}
+
+// sessionEnds learns from a session and returns the least wait that follows.
+func (p *ServerPool) sessionEnds(id enode.ID) time.Duration {
+	now, factor := p.clock.Now(), p.values.StatsExpFactor()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.mu.sessions[id]
+	if s == nil {
+		return 0
+	}
+	s.judge(now, s.tracker.RtStats(), factor)
+	p.mu.replacing.ended(s.tally, now.Sub(s.since), s.asked)
+	if s.asked {
+		return dropWait
+	}
+	return 0
+}
+
+// SetDisconnect lets a pool of NewServerPool replace servers: wanted is how many
+// the application would like to have (0: as it was), f is Config.Disconnect. It
+// has to be called before Start.
+func (p *ServerPool) SetDisconnect(wanted int, f func(n *enode.Node, reason error)) {
+	p.registerMu.Lock()
+	defer p.registerMu.Unlock()
+	select {
+	case <-p.started:
+		p.log.Error("SetDisconnect after Start has no effect")
+		return
+	default:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if wanted > 0 {
+		p.cfg.Wanted = wanted
+	}
+	p.cfg.Disconnect = f
+}
+
+func compareIDs(a, b enode.ID) int { return slices.Compare(a[:], b[:]) }
+
+// rememberGiven tells the chooser what a known server gave in earlier runs.
+func (p *ServerPool) rememberGiven(n *enode.Node) {
+	var t tally
+	t.add(p.values.GetNode(n.ID()).RtStats().Distribution(false, p.values.StatsExpFactor()))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.replacing.note(t)
+}
