@@ -70,7 +70,7 @@ const (
 
 // Default returns a network of 2,000 servers: few of them are good, almost all
 // are full, and many records are dead. Rates of churn and loss are measured ones,
-// see testdata/ORIGIN.md; the others are assumed.
+// see testdata; the others are assumed.
 func Default(seed uint64) Config {
 	return Config{
 		Seed:    seed,

@@ -8,7 +8,7 @@
 // A [Network] consists of servers of different classes (good, average, poor),
 // some of which lie, are sybils, or cannot be asked by UDP, and of records that
 // are dead. Each server has its place in the Internet, which gives the
-// round-trip time (measured ones, see testdata/ORIGIN.md), a time that it takes
+// round-trip time (measured ones, see testdata), a time that it takes
 // for an answer, a share of requests that it does not answer, times at which it
 // has room and is full, times at which it is away, and times at which it ends
 // whatever session it has.
