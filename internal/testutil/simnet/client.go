@@ -168,102 +168,6 @@ func (c *Client) always(d time.Duration, f func()) mclock.Timer {
 	})
 }
 
-// ---- the dial scheduler -----------------------------------------------------
-
-// scheduleLocked dials candidates while there are slots and asks for more.
-func (c *Client) scheduleLocked() {
-	for len(c.mu.held) > 0 && c.freeSlotsLocked() > 0 {
-		n := c.mu.held[0]
-		c.mu.held = c.mu.held[1:]
-		c.dialLocked(n)
-	}
-	if !c.mu.asking && len(c.mu.held) < c.cfg.Ahead+max(c.freeSlotsLocked(), 0) {
-		c.mu.asking = true
-		c.pool.Next(func(n *enode.Node) {
-			c.after(0, func() {
-				c.mu.asking = false
-				if n != nil {
-					c.mu.held = append(c.mu.held, n)
-					c.scheduleLocked()
-				}
-			})
-		})
-	}
-}
-
-// freeSlotsLocked returns how many dials may begin.
-func (c *Client) freeSlotsLocked() int {
-	slots := (c.cfg.Wanted - len(c.mu.sessions)) * c.cfg.Overdial
-	return min(slots, c.cfg.MaxPending) - len(c.mu.dialing)
-}
-
-// dialLocked dials a candidate, unless p2p would pass over it without a word.
-func (c *Client) dialLocked(n *enode.Node) {
-	now := c.net.now()
-	for len(c.mu.history) > 0 && now-c.mu.history[0].at >= dialHistory {
-		delete(c.mu.dialed, c.mu.history[0].id)
-		c.mu.history = c.mu.history[1:]
-	}
-	if _, ok := c.mu.dialed[n.ID()]; ok || c.isDialingLocked(n.ID()) || c.sessionLocked(n.ID()) != nil {
-		c.mu.record.Passed++
-		return
-	}
-	c.mu.dialed[n.ID()] = now
-	c.mu.history = append(c.mu.history, dialed{n.ID(), now})
-	c.mu.dialing = append(c.mu.dialing, n)
-	c.mu.record.Dials++
-	index := c.net.Index(n.ID())
-	if index < c.net.cfg.Crowd {
-		c.mu.record.Crowded++
-	}
-	c.pool.DialBegins(n)
-	switch s := c.net.server(index); {
-	case s.present(now):
-		c.after(s.rtt, func() { c.connectedLocked(n, s) })
-	case s.refuses:
-		c.after(s.rtt, func() { c.dialFailedLocked(n, ErrRefused) })
-	default:
-		c.after(dialTimeout, func() { c.dialFailedLocked(n, ErrTimeout) })
-	}
-}
-
-func (c *Client) isDialingLocked(id enode.ID) bool {
-	return slices.ContainsFunc(c.mu.dialing, func(n *enode.Node) bool { return n.ID() == id })
-}
-
-// endDialLocked frees the slot of a dial.
-func (c *Client) endDialLocked(n *enode.Node) {
-	i := slices.Index(c.mu.dialing, n)
-	c.mu.dialing = slices.Delete(c.mu.dialing, i, i+1)
-}
-
-func (c *Client) dialFailedLocked(n *enode.Node, err error) {
-	c.pool.DialFails(n, err)
-	c.wastedLocked(n)
-}
-
-func (c *Client) wastedLocked(n *enode.Node) {
-	c.endDialLocked(n)
-	c.mu.record.Wasted++
-	c.scheduleLocked()
-}
-
-// connectedLocked goes on with the handshakes.
-func (c *Client) connectedLocked(n *enode.Node, s *server) {
-	c.pool.DialConnects(n)
-	c.after(handshake*s.rtt, func() {
-		full := len(c.mu.sessions) >= c.cfg.Wanted
-		if now := c.net.now(); full || !s.present(now) || !s.hasRoom(now) {
-			c.pool.Refused(n)
-			c.wastedLocked(n)
-			return
-		}
-		c.beginLocked(n, s)
-	})
-}
-
-// ---- sessions ---------------------------------------------------------------
-
 func (c *Client) beginLocked(n *enode.Node, s *server) {
 	c.endDialLocked(n)
 	tracker, err := c.pool.Register(n)
@@ -280,9 +184,11 @@ func (c *Client) beginLocked(n *enode.Node, s *server) {
 		r.Reached = append(r.Reached, now-c.mu.started)
 	}
 	this.timer = c.after(s.sessionEnd(now)-now, func() {
-		c.mu.record.Ended++
-		c.endLocked(this)
-		c.scheduleLocked()
+		if slices.Contains(c.mu.sessions, this) {
+			c.mu.record.Ended++
+			c.endLocked(this)
+			c.scheduleLocked()
+		}
 	})
 	c.scheduleLocked()
 }
@@ -335,62 +241,4 @@ func (c *Client) countLocked() {
 	if len(c.mu.sessions) == 0 {
 		r.Without += passed
 	}
-}
-
-// ---- requests and queries ---------------------------------------------------
-
-// tickLocked makes the requests of each second. They take turns among the
-// servers.
-func (c *Client) tickLocked() {
-	c.after(requestTick, c.tickLocked)
-	if c.net.now() == c.mu.started {
-		return
-	}
-	c.pool.Timeout()
-	count := len(c.mu.sessions)
-	if count == 0 {
-		return
-	}
-	now := c.net.now()
-	for i, s := range c.mu.sessions {
-		requests := c.cfg.Requests / count
-		if (i+count-c.mu.turn%count)%count < c.cfg.Requests%count {
-			requests++
-		}
-		s.server.answers(now, requests, func(d time.Duration) { c.answeredLocked(s, d) })
-	}
-	c.mu.turn += c.cfg.Requests % count
-}
-
-func (c *Client) answeredLocked(s *session, d time.Duration) {
-	if d > giveUp {
-		c.mu.record.Lost++
-		s.tracker.Failed()
-		return
-	}
-	c.mu.record.Answers.add(d)
-	s.tracker.Served(d)
-}
-
-// Query asks a server by UDP whether it has room. The answer comes as an
-// argument of f, after a round trip, or as silence after two packets without
-// answer.
-func (c *Client) Query(n *enode.Node, f func(Answer)) {
-	c.always(0, func() {
-		c.mu.record.Queries++
-		c.tryLocked(c.net.server(c.net.Index(n.ID())), 1, f)
-	})
-}
-
-func (c *Client) tryLocked(s *server, try int, f func(Answer)) {
-	answer := s.ask(c.net.now())
-	if answer != Silence && s.rtt <= queryTimeout {
-		c.clock.AfterFunc(s.rtt, func() { f(answer) })
-		return
-	}
-	if try < queryTries {
-		c.always(queryTimeout, func() { c.tryLocked(s, try+1, f) })
-		return
-	}
-	c.clock.AfterFunc(queryTimeout, func() { f(Silence) })
 }
