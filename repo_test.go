@@ -72,6 +72,11 @@ var arrows = []struct {
 			geth + "p2p/enode", geth + "p2p/enr",
 		},
 	},
+	{
+		folder:  "internal/testutil/simnet",
+		module:  []string{"internal/testutil"},
+		outside: []string{geth + "common/mclock", geth + "p2p/enode", geth + "p2p/enr"},
+	},
 	{folder: "internal/testutil/dnstest", outside: []string{"github.com/miekg/dns"}},
 	{folder: "examples/...", module: []string{"..."}, outside: []string{geth + "..."}},
 }

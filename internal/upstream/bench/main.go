@@ -14,9 +14,10 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"runtime"
 	"strings"
 	"time"
+
+	"github.com/lespool/lespool/internal/upstream/internal/tables"
 )
 
 func main() {
@@ -58,7 +59,7 @@ func run(out, progress io.Writer) error {
 			return err
 		}
 	}
-	text := report(r.results, machine(r.cpu), *rounds)
+	text := report(r.results, tables.Machine(r.cpu), *rounds)
 	fmt.Fprint(out, text)
 	if *record == "" {
 		return nil
@@ -67,19 +68,13 @@ func run(out, progress io.Writer) error {
 		"Written by `go run ./bench`; the package comment says what is measured.\n\n"+text), 0o644)
 }
 
-// machine describes where the benchmarks ran.
-func machine(cpu string) string {
-	return fmt.Sprintf("%s, %d cores, %s %s/%s, %s", cpu, runtime.NumCPU(), runtime.Version(),
-		runtime.GOOS, runtime.GOARCH, time.Now().UTC().Format(time.DateOnly))
-}
-
 // report is all tables with a line about the run.
 func report(r results, machine string, rounds int) string {
 	parts := []string{
 		fmt.Sprintf("%s. Medians of %d runs, sides by turns; ratio = ours divided by theirs.\n", machine, rounds),
-		format(costTable(r)),
-		format(growthTable(r)),
-		format(floorTable(r)),
+		tables.Format(costTable(r)),
+		tables.Format(growthTable(r)),
+		tables.Format(floorTable(r)),
 	}
 	var text []string
 	for _, part := range parts {

@@ -4,9 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lespool/lespool/internal/upstream/internal/tables"
 )
 
 // results holds what benchmarks measured: name, unit, and a value a run.
@@ -25,18 +26,7 @@ func (r results) median(name, unit string) (value float64, ok bool) {
 	if len(values) == 0 {
 		return 0, false
 	}
-	return median(values), true
-}
-
-// median returns the middle value, the mean of the two middle ones when their
-// number is even. There must be one.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
+	return tables.Median(values), true
 }
 
 var cores = regexp.MustCompile(`-\d+$`)

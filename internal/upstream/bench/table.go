@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"strconv"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/lespool/lespool/internal/upstream/internal/tables"
 )
 
 // row is a line of a table, a cell a column.
-type row []string
+type row = tables.Row
 
 // verdict compares a ratio with its target, and allocations with none.
 func verdict(w work, ratio, allocs float64) string {
@@ -123,7 +123,7 @@ func floorTable(r results) []row {
 	return table
 }
 
-func ratio(q float64) string { return strconv.FormatFloat(q, 'f', 2, 64) }
+func ratio(q float64) string { return tables.Ratio(q) }
 
 // quantity writes a value with three digits or so, and a unit that suits it.
 func quantity(v float64, unit string) string {
@@ -148,38 +148,4 @@ func grouped(digits string) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
-}
-
-// format writes a table in Markdown, with columns that line up as plain text
-// too: names to the left, figures to the right. An empty table is empty text.
-func format(table []row) string {
-	if len(table) < 2 {
-		return ""
-	}
-	widths := make([]int, len(table[0]))
-	for _, cells := range table {
-		for i, cell := range cells {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var text strings.Builder
-	for n, cells := range table {
-		for i, cell := range cells {
-			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i == 0 || i == len(cells)-1 {
-				text.WriteString("| " + cell + space + " ")
-			} else {
-				text.WriteString("| " + space + cell + " ")
-			}
-		}
-		text.WriteString("|\n")
-		if n == 0 {
-			for i, width := range widths {
-				text.WriteString("|" + strings.Repeat("-", width+1))
-				text.WriteString(map[bool]string{true: "-", false: ":"}[i == 0 || i == len(widths)-1])
-			}
-			text.WriteString("|\n")
-		}
-	}
-	return text.String()
 }

@@ -9,26 +9,6 @@ import (
 	"testing"
 )
 
-func TestMedian(t *testing.T) {
-	for _, test := range []struct {
-		values []float64
-		want   float64
-	}{
-		{[]float64{7}, 7},
-		{[]float64{9, 1, 5}, 5},
-		{[]float64{9, 1, 5, 1000}, 7},
-		{[]float64{3, 3, 3, 0}, 3},
-	} {
-		before := slices.Clone(test.values)
-		if got := median(test.values); got != test.want {
-			t.Errorf("median(%v) = %v, want %v", test.values, got, test.want)
-		}
-		if !slices.Equal(before, test.values) {
-			t.Errorf("median changed its argument to %v", test.values)
-		}
-	}
-}
-
 func TestVerdict(t *testing.T) {
 	for _, test := range []struct {
 		w             work
@@ -159,20 +139,6 @@ func TestQuantity(t *testing.T) {
 	}
 	if got := grouped("1000000") + " " + grouped("100") + " " + grouped("1000"); got != "1,000,000 100 1,000" {
 		t.Errorf("grouped: %q", got)
-	}
-}
-
-func TestFormatLinesUp(t *testing.T) {
-	got := format([]row{{"work", "ours", ""}, {"µ", "1 µs", "ok"}})
-	want := "" +
-		"| work | ours |    |\n" +
-		"|------|-----:|----|\n" +
-		"| µ    | 1 µs | ok |\n"
-	if got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-	if format([]row{{"only", "a head"}}) != "" {
-		t.Error("a table without rows")
 	}
 }
 

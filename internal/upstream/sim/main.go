@@ -1,0 +1,191 @@
+// Command sim has go-ethereum v1.13.5's pool of servers and this project's find
+// and keep servers in the same simulated networks, in virtual time, and makes one
+// table of what came of it: scenario, figure, theirs, ours, ratio, target, and
+// "ok" or "over". It records it in SIMULATION.md unless told otherwise.
+//
+// Each run is a process of its own, with a network made of the seed. Figures are
+// medians over the seeds; ratios are those of the sides with the same seed, of
+// which the median and the range are shown. A second table compares our pool as
+// existing light clients make it.
+//
+// Run it in the folder of package upstream: go run ./sim
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lespool/lespool/internal/upstream/internal/tables"
+)
+
+func main() {
+	if err := simulate(os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "sim:", err)
+		os.Exit(1)
+	}
+}
+
+// ourSides are compared with theirs, in a table each.
+var ourSides = []struct{ name, title string }{
+	{"ours", "Our pool as a new light client makes it"},
+	{"compat", "Our pool as an existing light client makes it (NewServerPool)"},
+}
+
+func simulate(out, progress io.Writer) error {
+	var (
+		seedList = flag.String("seeds", "1,2,3,4,5", "comma-separated `seeds` of the networks")
+		only     = flag.String("scenarios", ".", "regular `expression` for the names of the scenarios")
+		side     = flag.String("sides", ".", "regular `expression` for our sides: ours, compat")
+		workers  = flag.Int("workers", runtime.NumCPU(), "how many runs go on at once")
+		record   = flag.String("out", "SIMULATION.md", "`file` to record the tables in; empty: none")
+	)
+	flag.Parse()
+	seeds, err := parseSeeds(*seedList)
+	if err != nil {
+		return err
+	}
+	runs, err := plan(*only, *side, seeds)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "sim")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary, err := build(dir)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	r, err := doAll(runs, *workers, func(this run) (map[string]float64, error) {
+		return execute(binary, dir, this)
+	}, progress)
+	if err != nil {
+		return err
+	}
+	text := report(r, seeds, time.Since(began))
+	fmt.Fprint(out, text)
+	if *record == "" {
+		return nil
+	}
+	return os.WriteFile(*record, []byte("# The pool beside go-ethereum v1.13.5's, in a simulated network\n\n"+
+		"Written by `go run ./sim`; its comment says what is measured.\n\n"+text), 0o644)
+}
+
+func parseSeeds(list string) (seeds []uint64, err error) {
+	for _, field := range strings.Split(list, ",") {
+		seed, err := strconv.ParseUint(strings.TrimSpace(field), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("-seeds: %w", err)
+		}
+		seeds = append(seeds, seed)
+	}
+	return seeds, nil
+}
+
+// plan returns the runs, those of one seed next to each other.
+func plan(only, side string, seeds []uint64) (runs []run, err error) {
+	selected, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-scenarios: %w", err)
+	}
+	ours, err := regexp.Compile(side)
+	if err != nil {
+		return nil, fmt.Errorf("-sides: %w", err)
+	}
+	for _, sc := range scenarios {
+		if !selected.MatchString(sc.name) {
+			continue
+		}
+		for _, seed := range seeds {
+			runs = append(runs, run{sc.name, "theirs", seed})
+			for _, s := range ourSides {
+				if ours.MatchString(s.name) {
+					runs = append(runs, run{sc.name, s.name, seed})
+				}
+			}
+		}
+	}
+	if len(runs) == 0 {
+		return nil, fmt.Errorf("no scenario matches %q", only)
+	}
+	return runs, nil
+}
+
+// execute has the test binary do one run.
+func execute(binary, dir string, this run) (figures map[string]float64, err error) {
+	file := filepath.Join(dir, fmt.Sprintf("%s-%s-%d.json", this.scenario, this.side, this.seed))
+	cmd := exec.Command(binary, "-test.run", "^TestSimulate$", "-test.timeout", "10m",
+		"-sim.scenario", this.scenario, "-sim.side", this.side,
+		"-sim.seed", strconv.FormatUint(this.seed, 10), "-sim.out", file)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%v: %w\n%s", this, err, output)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return figures, json.Unmarshal(text, &figures)
+}
+
+// doAll does runs, several at once, and collects what they measure. It ends with
+// the first that fails.
+func doAll(runs []run, workers int, do func(run) (map[string]float64, error), progress io.Writer) (results, error) {
+	var (
+		mu      sync.Mutex
+		r       = make(results)
+		failure error
+		wg      sync.WaitGroup
+	)
+	for range max(workers, 1) {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				if failure != nil || len(runs) == 0 {
+					mu.Unlock()
+					return
+				}
+				next := runs[0]
+				runs = runs[1:]
+				mu.Unlock()
+				began := time.Now()
+				figures, err := do(next)
+				mu.Lock()
+				if err != nil {
+					failure = err
+				}
+				r[next] = figures
+				fmt.Fprintf(progress, "%-12s %-7s seed %-3d %5.1f s, %d to go\n",
+					next.scenario, next.side, next.seed, time.Since(began).Seconds(), len(runs))
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return r, failure
+}
+
+// report is both tables with a line about the run.
+func report(r results, seeds []uint64, took time.Duration) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "Medians over seeds %v; ratio = ours divided by theirs with the same seed. %s, in %v.\n",
+		seeds, tables.Machine("simulated"), took.Round(time.Second))
+	for _, side := range ourSides {
+		if table := r.compare(side.name, seeds); len(table) > 1 {
+			fmt.Fprintf(&text, "\n## %s\n\n%s\n%s\n", side.title, tables.Format(table), summary(table))
+		}
+	}
+	return text.String()
+}
