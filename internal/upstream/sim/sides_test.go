@@ -80,11 +80,12 @@ func (theirTracker) Failed() {}
 
 func openOurs(tr *trial, c *simnet.Client, source enode.Iterator) opened {
 	config := serverpool.Config{
-		Requests: requests,
-		Store:    tr.store,
-		DBKey:    dbKey,
-		Wanted:   5,
-		Clock:    mclock.System{},
+		Requests:   requests,
+		Store:      tr.store,
+		DBKey:      dbKey,
+		Wanted:     5,
+		Clock:      mclock.System{},
+		Disconnect: func(n *enode.Node, _ error) { c.Disconnect(n) },
 	}
 	if !tr.sc.noQuery {
 		config.Query = func(_ context.Context, n *enode.Node) serverpool.Answer {
