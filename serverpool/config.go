@@ -85,6 +85,9 @@ type Config struct {
 	// Default nil: servers are kept as long as they stay.
 	Disconnect func(n *enode.Node, reason error)
 
+	// Events are functions that are told what the pool does. Default: none.
+	Events Events
+
 	// Clock drives waits and statistics. Default nil: mclock.System.
 	Clock mclock.Clock
 	// WallClock dates what is stored. Default nil: time.Now.
