@@ -1,15 +1,13 @@
 package serverpool
 
-import (
-	"github.com/ethereum/go-ethereum/p2p/enode"
-)
+import "github.com/ethereum/go-ethereum/p2p/enode"
 
 // check tells why a node cannot be a candidate, whatever its state.
-func (p *ServerPool) check(n *enode.Node) (reason error) {
+func (p *ServerPool) check(n *enode.Node, discovered bool) (reason error) {
 	if n == nil {
 		return errNoNode
 	}
-	p.see(n)
+	p.see(n, discovered)
 	if n.IP() != nil && n.TCP() == 0 {
 		return errNoPort
 	}

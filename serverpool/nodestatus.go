@@ -21,7 +21,7 @@ type NodeStatus struct {
 	Reason  string `json:"reason"` // what came of it last and why: one of Status.Outcomes, then ": " and details
 	Known   bool   `json:"known"`  // its service was worth something
 	Trusted bool   `json:"trusted"`
-	Source  string `json:"source"` // that brought it last; "known", "trusted" or "inbound" if none has
+	Source  string `json:"source"` // that brought it last; "known", "trusted" or "inbound" if none has lately
 	Answer  string `json:"answer"` // to the last query; empty if there was none lately
 
 	Weight       uint64   `json:"weight"`       // chance of being chosen, relative to other known servers
@@ -168,8 +168,8 @@ func (p *ServerPool) describe(list []listed) []NodeStatus {
 	return infos
 }
 
-// see counts a node that a source brought.
-func (p *ServerPool) see(n *enode.Node) {
+// see counts a node that a source brought; discovered as in admit.
+func (p *ServerPool) see(n *enode.Node, discovered bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first, source := p.mu.notes.see(n.ID())
@@ -177,10 +177,14 @@ func (p *ServerPool) see(n *enode.Node) {
 		return
 	}
 	p.mu.counts.seen++
-	if source == "" {
-		if source = "known"; p.isTrustedLocked(n.ID()) {
-			source = "trusted"
-		}
+	switch {
+	case source != "":
+	case discovered:
+		source = "discovery"
+	case p.isTrustedLocked(n.ID()):
+		source = "trusted"
+	default:
+		source = "known"
 	}
 	p.tellFoundLocked(n, source)
 }

@@ -62,7 +62,7 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 // was not the source of known or trusted servers; their turn is not changed by
 // how often they are discovered.
 func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
-	reason := p.check(n)
+	reason := p.check(n, discovered)
 	if reason == errNoNode {
 		p.count(func(c *counts) { c.turnAway(reason) })
 		return false
