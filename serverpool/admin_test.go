@@ -97,19 +97,23 @@ func TestBanEndsWhatIsUnderWay(t *testing.T) {
 // A connected server is asked to be dropped, again as long as it stays, and
 // goes on as long as nobody does so.
 func TestBannedServerIsAskedToLeave(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
-		n := testutil.PublicNode(1)
-		var reasons []string
-		var stay atomic.Bool
-		stay.Store(true)
-		w.pool.onDisconnect = func(m *enode.Node, reason error) {
+	n := testutil.PublicNode(1)
+	var pool *ServerPool
+	var reasons []string
+	var stay atomic.Bool
+	stay.Store(true)
+	edit := func(c *Config) {
+		c.Disconnect = func(m *enode.Node, reason error) {
 			require.Equal(t, n.ID(), m.ID())
 			require.ErrorIs(t, reason, errBanned)
 			reasons = append(reasons, reason.Error())
 			if !stay.Load() {
-				w.pool.UnregisterNode(m) // from inside
+				pool.UnregisterNode(m) // from inside
 			}
 		}
+	}
+	inBubble(t, edit, func(t *testing.T, w *world) {
+		pool = w.pool
 		w.pool.Start()
 		w.connect(n)
 		require.NoError(t, w.pool.Ban(n, time.Hour, "wrong answers"))
@@ -213,15 +217,14 @@ func TestBanOfATrustedServerIsAnError(t *testing.T) {
 func TestTrustWinsOverABan(t *testing.T) {
 	for _, e := range endings {
 		t.Run(e.name, func(t *testing.T) {
-			inBubble(t, nil, func(t *testing.T, w *world) {
-				n := testutil.PublicNode(1)
+			n, asked := testutil.PublicNode(1), 0
+			edit := func(c *Config) { c.Disconnect = func(*enode.Node, error) { asked++ } }
+			inBubble(t, edit, func(t *testing.T, w *world) {
 				w.pool.Start()
 				require.NoError(t, w.pool.Ban(n, time.Hour, "spam"))
 				require.NoError(t, w.pool.SetTrusted(n, true))
 				require.Equal(t, n.ID(), w.mustNext(time.Second).ID())
 				w.connect(n)
-				asked := 0
-				w.pool.onDisconnect = func(*enode.Node, error) { asked++ }
 				time.Sleep(2 * updatePeriod)
 				synctest.Wait()
 				require.Zero(t, asked)

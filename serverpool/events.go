@@ -115,7 +115,7 @@ func textOf(err error) string {
 	return shortText(err.Error())
 }
 
-// disconnectAsked asks the application to drop a connected server.
+// disconnectAsked asks the application to drop a connected server, and keeps why.
 func (p *ServerPool) disconnectAsked(n *enode.Node, reason error) {
 	p.mu.Lock()
 	s := p.mu.sessions[n.ID()]
@@ -123,7 +123,7 @@ func (p *ServerPool) disconnectAsked(n *enode.Node, reason error) {
 		s.askedToGo = reason
 	}
 	p.mu.Unlock()
-	if f := p.onDisconnect; s != nil && f != nil {
-		p.delivery.post(func() { f(n, reason) })
+	if s != nil {
+		p.askToLeave(n, reason)
 	}
 }

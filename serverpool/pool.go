@@ -49,8 +49,6 @@ type ServerPool struct {
 	store      Store
 	closeStore func() error
 	delivery   *delivery // of events
-	// onDisconnect asks the application to drop a server; nil if it cannot.
-	onDisconnect func(n *enode.Node, reason error)
 
 	st      *states
 	ns      *nodestate.NodeStateMachine
