@@ -80,10 +80,14 @@ type Config struct {
 	// Disconnect asks the application to end the connection to a server, for the
 	// given reason. With it the pool replaces servers by better ones as soon as
 	// there is evidence (see choose.go): one at a time, when a candidate is at
-	// hand and at least Wanted servers are connected, and never a trusted one. It
-	// is called on a goroutine of its own and may call any method but Stop.
+	// hand and at least Wanted servers are connected, and never a trusted one.
+	// Banned servers are asked to go at once, and again once a minute. It is
+	// called on a goroutine of its own and may call any method but Stop.
 	// Default nil: servers are kept as long as they stay.
 	Disconnect func(n *enode.Node, reason error)
+
+	// Events are functions that are told what the pool does. Default: none.
+	Events Events
 
 	// Clock drives waits and statistics. Default nil: mclock.System.
 	Clock mclock.Clock

@@ -53,29 +53,38 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 	if n == nil {
 		return nil, ErrNoNode
 	}
-	ours := d.pool.dialBegins(n)
+	ours, err := d.pool.dialBegins(n)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := d.next.Dial(ctx, n)
+	if conn == nil && err == nil {
+		err = errNoConn
+	}
 	switch {
 	case ours == nil:
 		return conn, err
-	case err == nil && conn != nil:
+	case err == nil:
 		return d.pool.dialConnected(n, ours, conn), nil
 	case errors.Is(ctx.Err(), context.Canceled):
-		d.pool.dialFailed(n, ours, calledOff)
+		d.pool.dialFailed(n, ours, calledOff, nil)
 	default:
-		d.pool.dialFailed(n, ours, broken)
-	}
-	if err == nil {
-		err = errNoConn
+		d.pool.dialFailed(n, ours, broken, err)
 	}
 	return nil, err
 }
 
-var errNoConn = errors.New("serverpool: the dialer returned no connection")
+// Why dials failed, where the dialer does not say.
+var (
+	errNoConn     = errors.New("serverpool: the dialer returned no connection")
+	errPeerClosed = errors.New("closed by the other side before it was registered")
+	errWeClosed   = errors.New("closed by this side before it was registered")
+)
 
 // dialBegins notes that a node is being dialed; nil if the pool did not give it
-// out. The dial may come after the pool has taken the node back.
-func (p *ServerPool) dialBegins(n *enode.Node) (d *dial) {
+// out. The dial may come after the pool has taken the node back, but not after
+// it was banned.
+func (p *ServerPool) dialBegins(n *enode.Node) (d *dial, err error) {
 	p.ns.Operation(func(op nodestate.Op) {
 		state := op.Machine().GetState(n)
 		switch {
@@ -84,10 +93,14 @@ func (p *ServerPool) dialBegins(n *enode.Node) (d *dial) {
 		default:
 			return
 		}
+		if b, ok := p.banOf(n.ID()); ok && state.HasNone(p.st.alwaysConnect) {
+			err = banned(b.reason)
+			return
+		}
 		d = &dial{begun: true}
 		p.setDialed(op, n, d, dialTimeout)
 	})
-	return d
+	return d, err
 }
 
 // failure tells why a dial led to no registered server.
@@ -99,19 +112,22 @@ const (
 	calledOff                // this side ended the dial before it was decided
 )
 
-// dialFailed ends a dial, unless that was ended already.
-func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure) {
+// dialFailed ends a dial, unless that was ended already. The error is for
+// people; nil if there is none.
+func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure, err error) {
 	p.ns.Operation(func(op nodestate.Op) {
 		if !p.isCurrent(n.ID(), d) {
 			return
 		}
 		switch why {
 		case calledOff:
+			p.note(n.ID(), outcomeNotDialed, "")
 			p.leaveAlone(op, n, minRedialWait*time.Second)
 			return
 		case broken:
 			p.count(func(c *counts) { c.refused++ })
 		}
+		p.tellRefused(n, outcomeRefused, err)
 		p.endDial(op, n)
 	})
 }
@@ -164,12 +180,12 @@ func (c *watchedConn) Close() error {
 	if c.closed.Swap(true) || !c.pool.isCurrent(c.node.ID(), c.dial) {
 		return c.Conn.Close()
 	}
-	why := closed
+	why, reason := closed, errWeClosed
 	if c.broken.Load() || c.endedByPeer() {
-		why = broken
+		why, reason = broken, errPeerClosed
 	}
 	err := c.Conn.Close()
-	c.pool.dialFailed(c.node, c.dial, why)
+	c.pool.dialFailed(c.node, c.dial, why, reason)
 	return err
 }
 

@@ -130,8 +130,9 @@ func (l *ledger[T]) load(db ethdb.Iteratee, now moment) (bad int, err error) {
 	return bad, it.Error()
 }
 
-// anyLedger is what the pool needs of a ledger to load and save it.
+// anyLedger is what the pool needs of every ledger.
 type anyLedger interface {
+	remove(id enode.ID)
 	load(db ethdb.Iteratee, now moment) (bad int, err error)
 	takeDirty() []ledgerChange
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/lespool/lespool/internal/testutil"
 )
 
-// note is an entry for tests: the older, the less.
-type note struct{ Version, Age uint64 }
+// page is an entry for tests: the older, the less.
+type page struct{ Version, Age uint64 }
 
-func newNotes(name, prefix string, size int) *ledger[note] {
-	return newLedger(ledgerKind[note]{
+func newBook(name, prefix string, size int) *ledger[page] {
+	return newLedger(ledgerKind[page]{
 		name:   name,
-		encode: func(n note) any { return &n },
-		decode: func(value []byte, _ moment) (n note, err error) {
+		encode: func(n page) any { return &n },
+		decode: func(value []byte, _ moment) (n page, err error) {
 			if err = rlp.DecodeBytes(value, &n); err == nil && n.Version != 1 {
 				err = fmt.Errorf("version %d", n.Version)
 			}
 			return n, err
 		},
-		age: func(n note) int64 { return int64(n.Age) },
+		age: func(n page) int64 { return int64(n.Age) },
 	}, []byte(prefix), size)
 }
 
@@ -34,19 +34,19 @@ func idOf(i uint64) enode.ID { return testutil.FakeNode(i, 1).ID() }
 
 func TestLedgersShareAStore(t *testing.T) {
 	db := testutil.NewFaultyStore()
-	a, b, other := newNotes("a", "1/", 10), newNotes("b", "1/", 10), newNotes("a", "2/", 10)
-	for i, l := range []*ledger[note]{a, b, other} {
+	a, b, other := newBook("a", "1/", 10), newBook("b", "1/", 10), newBook("a", "2/", 10)
+	for i, l := range []*ledger[page]{a, b, other} {
 		for k := range uint64(3) {
-			l.put(idOf(k), note{1, uint64(i)})
+			l.put(idOf(k), page{1, uint64(i)})
 		}
 	}
 	require.NoError(t, writeChanges(db, append(append(a.takeDirty(), b.takeDirty()...), other.takeDirty()...)))
 	require.Equal(t, 1, db.Count("batch"), "one batch for all of them")
 	a.remove(idOf(0))
-	a.put(idOf(1), note{1, 7})
+	a.put(idOf(1), page{1, 7})
 	require.NoError(t, writeChanges(db, a.takeDirty()))
 	require.Len(t, keysOf(t, db.Database, "1/"), 2+3, "of a and of b")
-	again := newNotes("b", "1/", 10)
+	again := newBook("b", "1/", 10)
 	bad, err := again.load(db, moment{})
 	require.NoError(t, err)
 	require.Zero(t, bad)
@@ -56,16 +56,16 @@ func TestLedgersShareAStore(t *testing.T) {
 
 func TestLedgerClearsBadEntriesAway(t *testing.T) {
 	db := testutil.NewFaultyStore()
-	l := newNotes("a", "", 10)
+	l := newBook("a", "", 10)
 	put := func(i uint64, value []byte) {
 		id := idOf(i)
 		require.NoError(t, db.Put(append([]byte("x:a:"), id[:]...), value))
 	}
-	put(1, encode(t, note{1, 5}))
-	put(2, encode(t, note{2, 5}))
+	put(1, encode(t, page{1, 5}))
+	put(2, encode(t, page{2, 5}))
 	put(3, []byte("rubbish"))
 	put(4, nil)
-	require.NoError(t, db.Put([]byte("x:a:not an id"), encode(t, note{1, 5})))
+	require.NoError(t, db.Put([]byte("x:a:not an id"), encode(t, page{1, 5})))
 	bad, err := l.load(db, moment{})
 	require.NoError(t, err)
 	require.Equal(t, 4, bad)
@@ -76,11 +76,11 @@ func TestLedgerClearsBadEntriesAway(t *testing.T) {
 
 func TestUnreadableStoreDeletesNothing(t *testing.T) {
 	db := testutil.NewFaultyStore()
-	l := newNotes("a", "", 10)
-	l.put(idOf(1), note{1, 1})
+	l := newBook("a", "", 10)
+	l.put(idOf(1), page{1, 1})
 	require.NoError(t, writeChanges(db, l.takeDirty()))
 	db.FailIf(func(op string) bool { return op == "iterate" })
-	again := newNotes("a", "", 10)
+	again := newBook("a", "", 10)
 	bad, err := again.load(db, moment{})
 	require.Error(t, err)
 	require.Zero(t, bad)
@@ -90,9 +90,9 @@ func TestUnreadableStoreDeletesNothing(t *testing.T) {
 // What a batch could not write is dirty again, also if it changed meanwhile.
 func TestChangesThatFailedComeAgain(t *testing.T) {
 	db := testutil.NewFaultyStore()
-	l := newNotes("a", "", 10)
-	l.put(idOf(1), note{1, 1})
-	l.put(idOf(2), note{1, 2})
+	l := newBook("a", "", 10)
+	l.put(idOf(1), page{1, 1})
+	l.put(idOf(2), page{1, 2})
 	changes := l.takeDirty()
 	db.FailIf(func(op string) bool { return op == "batch" })
 	require.Error(t, writeChanges(db, changes))
@@ -110,11 +110,11 @@ func TestChangesThatFailedComeAgain(t *testing.T) {
 func TestLedgerAgainstModel(t *testing.T) {
 	type entry struct {
 		id enode.ID
-		note
+		page
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 6).Draw(t, "size")
-		db, l := testutil.NewFaultyStore(), newNotes("a", "", size)
+		db, l := testutil.NewFaultyStore(), newBook("a", "", size)
 		var model []entry
 		drop := func(id enode.ID) {
 			for i, e := range model {
@@ -135,23 +135,23 @@ func TestLedgerAgainstModel(t *testing.T) {
 					t.Fatal(err)
 				}
 				size = rapid.IntRange(1, 6).Draw(t, "new size")
-				l = newNotes("a", "", size)
+				l = newBook("a", "", size)
 				if bad, err := l.load(db, moment{}); bad != 0 || err != nil {
 					t.Fatalf("%d bad, %v", bad, err)
 				}
 				model = model[max(len(model)-size, 0):]
 			default:
 				drop(id)
-				l.put(id, note{1, step})
-				model = append(model, entry{id, note{1, step}})
+				l.put(id, page{1, step})
+				model = append(model, entry{id, page{1, step}})
 				model = model[max(len(model)-size, 0):]
 			}
 			if l.len() != len(model) {
 				t.Fatalf("%d entries, want %d", l.len(), len(model))
 			}
 			for i, id := range l.ids() {
-				if got, _ := l.get(id); id != model[i].id || got != model[i].note {
-					t.Fatalf("entry %d is %v, want %v", i, got, model[i].note)
+				if got, _ := l.get(id); id != model[i].id || got != model[i].page {
+					t.Fatalf("entry %d is %v, want %v", i, got, model[i].page)
 				}
 			}
 		}
@@ -161,11 +161,11 @@ func TestLedgerAgainstModel(t *testing.T) {
 // One flush writes all that changed.
 func TestOneFlushWritesAllLedgers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
-		notes := newNotes("n", "key/", 10)
+		notes := newBook("n", "key/", 10)
 		w.pool.ledgers = append(w.pool.ledgers, notes)
 		w.pool.AddSource(newSource(testutil.PublicNode(1)))
 		w.pool.Start()
-		guarded(w.pool, func() bool { notes.put(idOf(1), note{1, 1}); return true })
+		guarded(w.pool, func() bool { notes.put(idOf(1), page{1, 1}); return true })
 		require.Nil(t, w.next(persistInterval+time.Millisecond))
 		require.Len(t, keysOf(t, w.store.Database, "key/x:h:"), 1)
 		require.Len(t, keysOf(t, w.store.Database, "key/x:n:"), 1)

@@ -190,7 +190,7 @@ func TestStopTakesLessThanASecondWhateverFunctionsDo(t *testing.T) {
 				before := time.Now()
 				w.pool.Stop()
 				require.Less(t, time.Since(before), time.Second)
-				require.Equal(t, 1, w.log.count("A source or query has not returned; its goroutine is left behind"))
+				require.Equal(t, 1, w.log.count("A function of the application has not returned; its goroutine is left behind"))
 				touched := touches(w.store)
 				close(release) // whoever hangs goes on, and ends
 				if s, ok := src.(*stuckSource); ok && s.inClose != release {

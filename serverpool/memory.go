@@ -65,6 +65,14 @@ func (m *memory) remember(n *enode.Node, h history) {
 	m.put(n.ID(), r)
 }
 
+// release ends the wait that began in an earlier run.
+func (m *memory) release(id enode.ID) {
+	if r, ok := m.get(id); ok && r.until != 0 {
+		r.until = 0
+		m.put(id, r)
+	}
+}
+
 // memoryVersion is the version of stored histories.
 const memoryVersion = 1
 

@@ -3,6 +3,7 @@ package serverpool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -47,6 +48,7 @@ type ServerPool struct {
 	log        log.Logger
 	store      Store
 	closeStore func() error
+	delivery   *delivery // of events
 
 	st      *states
 	ns      *nodestate.NodeStateMachine
@@ -69,6 +71,7 @@ type ServerPool struct {
 	stopOnce   sync.Once
 	stopping   atomic.Bool
 	hasDialer  atomic.Bool
+	sources    atomic.Int32   // added so far
 	calls      group          // of the application's functions
 	timers     sync.WaitGroup // of housekeep, armed or running
 	registerMu sync.Mutex     // held while the pool or a node's session begins or ends, before all other locks
@@ -79,23 +82,27 @@ type ServerPool struct {
 	// starts an operation is called with it held.
 	mu struct {
 		sync.Mutex
-		rnd       *rand.Rand
-		netCap    *netCap
-		memory    *memory
-		limit     queryLimit
-		bucket    tokenBucket
-		needed    bool // somebody waits for a candidate
-		queries   map[enode.ID]*pendingQuery
-		calls     int // of Query that have not returned
-		dials     map[enode.ID]*dial
-		waits     map[enode.ID]mclock.AbsTime // ends of running redial waits
-		sessions  map[enode.ID]*session
-		timeout   timeoutState
-		replacing replacing
-		counts    counts
-		metrics   metrics
-		tick      mclock.Timer
-		ticks     int
+		rnd        *rand.Rand
+		netCap     *netCap
+		memory     *memory
+		bans       *bans
+		trusted    []*enode.Node // as the application says
+		notes      *notes
+		limit      queryLimit
+		bucket     tokenBucket
+		needed     bool           // somebody waits for a candidate
+		lastUsable mclock.AbsTime // when there was no lack of candidates, see floor.go
+		queries    map[enode.ID]*pendingQuery
+		calls      int // of Query that have not returned
+		dials      map[enode.ID]*dial
+		waits      map[enode.ID]mclock.AbsTime // ends of running redial waits
+		sessions   map[enode.ID]*session
+		timeout    timeoutState
+		replacing  replacing
+		counts     counts
+		metrics    metrics
+		tick       mclock.Timer
+		ticks      int
 
 		lastStatus *Status // once stopped
 	}
@@ -150,11 +157,15 @@ func newPool(config Config) (*ServerPool, error) {
 		values:     values,
 		started:    make(chan struct{}),
 	}
+	p.delivery = newDelivery(cfg.Log, p.calls.run)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.mu.rnd = rand.New(rand.NewPCG(cfg.Seed, 0))
 	p.mu.netCap = newNetCap(cfg.NetCap)
 	p.mu.memory = newMemory(cfg.DBKey, cfg.Remember)
-	p.ledgers = []anyLedger{p.mu.memory}
+	p.mu.bans = newBans(cfg.DBKey)
+	p.ledgers = []anyLedger{p.mu.memory, p.mu.bans}
+	p.mu.trusted = p.trustedNodes()
+	p.mu.notes = newNotes()
 	p.mu.bucket = newTokenBucket(cfg.QueryRate, cfg.QueryBurst)
 	p.mu.queries = make(map[enode.ID]*pendingQuery)
 	p.mu.dials = make(map[enode.ID]*dial)
@@ -165,21 +176,12 @@ func newPool(config Config) (*ServerPool, error) {
 	return p, nil
 }
 
-func (p *ServerPool) loadLedgers() {
-	for _, l := range p.ledgers {
-		bad, err := l.load(p.store, moment{p.unixNow(), p.clock.Now()})
-		if bad > 0 || err != nil {
-			p.log.Warn("Some of what is known of nodes could not be read", "count", bad, "err", err)
-		}
-	}
-}
-
 // wire makes the state machine, its subscriptions and the iterators.
 func (p *ServerPool) wire() {
 	st := p.st
 	p.ns = nodestate.New(st.setup, nodestate.Config{
 		Store:         p.store,
-		Prefix:        slices.Concat(p.cfg.DBKey, []byte("ns:")),
+		Prefix:        p.machinePrefix(),
 		Clock:         p.clock,
 		FlushInterval: persistInterval,
 		Log:           p.log,
@@ -219,6 +221,9 @@ func (p *ServerPool) wire() {
 	p.output = newOutput(p)
 }
 
+// machinePrefix stands before a node's id in the keys of the state machine.
+func (p *ServerPool) machinePrefix() []byte { return slices.Concat(p.cfg.DBKey, []byte("ns:")) }
+
 // subscribe has handle called for changes of the flags, but not at shutdown,
 // when they only seem to be reset.
 func (p *ServerPool) subscribe(flags nodestate.Flags, handle nodestate.StateCallback) {
@@ -248,7 +253,8 @@ func (p *ServerPool) Iterator() enode.Iterator { return p.output }
 // one that blocks delays no other.
 func (p *ServerPool) AddSource(source enode.Iterator) {
 	if !isNil(source) {
-		p.mix.add(newFeed(source, &p.calls, p.log, p.fill.wake))
+		name := fmt.Sprintf("source %d", p.sources.Add(1))
+		p.mix.add(newFeed(&namedSource{source, p, name}, &p.calls, p.log, p.fill.wake))
 	}
 }
 
@@ -267,23 +273,12 @@ func (p *ServerPool) Start() {
 		p.ns.Operation(p.addTrusted)
 		p.mix.start()
 		p.mu.Lock()
+		p.mu.lastUsable = p.clock.Now()
 		p.setTickLocked()
 		p.setChooseTimerLocked()
 		p.mu.Unlock()
 		close(p.started)
 	})
-}
-
-// addTrusted marks the trusted servers.
-func (p *ServerPool) addTrusted(op nodestate.Op) {
-	for _, url := range p.cfg.Trusted {
-		n, err := enode.Parse(enode.ValidSchemes, url)
-		if err != nil {
-			p.log.Error("Trusted server is skipped", "url", url, "err", err)
-			continue
-		}
-		op.SetState(n, p.st.alwaysConnect, none, 0)
-	}
 }
 
 // Stop ends the search, saves everything and closes what the pool has opened.
@@ -308,66 +303,14 @@ func (p *ServerPool) Stop() {
 		if err := p.closeStore(); err != nil {
 			p.log.Error("Database could not be closed", "err", err)
 		}
-		if p.calls.later == nil && !p.calls.wait(stopPatience) {
-			p.log.Warn("A source or query has not returned; its goroutine is left behind")
+		p.delivery.close(false)
+		if p.calls.later != nil {
+			p.delivery.deliver()
+		} else if !p.calls.wait(stopPatience) {
+			p.log.Warn("A function of the application has not returned; its goroutine is left behind")
 		}
+		p.delivery.close(true)
 	})
-}
-
-// setTickLocked sets the timer for the next round of housekeeping.
-func (p *ServerPool) setTickLocked() {
-	if !p.stopping.Load() {
-		p.timers.Add(1)
-		p.mu.tick = p.clock.AfterFunc(persistInterval, p.housekeep)
-	}
-}
-
-// housekeep saves what the pool remembers and, once an update period, brings
-// the weights of connected servers up to date.
-func (p *ServerPool) housekeep() {
-	defer p.timers.Done()
-	p.flushLedgers()
-	p.mu.Lock()
-	p.mu.ticks++
-	update := p.mu.ticks%int(updatePeriod/persistInterval) == 0
-	p.mu.Unlock()
-	if update {
-		p.ns.Operation(p.updateConnected)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.setTickLocked()
-}
-
-func (p *ServerPool) stopHousekeeping() {
-	p.mu.Lock()
-	for _, t := range []mclock.Timer{p.mu.tick, p.mu.replacing.timer} {
-		if t != nil && t.Stop() {
-			p.timers.Done()
-		}
-	}
-	p.mu.Unlock()
-	p.timers.Wait()
-}
-
-// flushLedgers writes what changed in the ledgers.
-func (p *ServerPool) flushLedgers() {
-	p.ledgerIO.Lock()
-	defer p.ledgerIO.Unlock()
-	var changes []ledgerChange
-	p.mu.Lock()
-	for _, l := range p.ledgers {
-		changes = append(changes, l.takeDirty()...)
-	}
-	p.mu.Unlock()
-	if err := writeChanges(p.store, changes); err != nil {
-		p.log.Error("What is known of nodes could not be saved, will try again", "count", len(changes), "err", err)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, c := range changes {
-			c.of.markDirty(c.id)
-		}
-	}
 }
 
 // Persist stores what is known of a node at once, and its record if that is

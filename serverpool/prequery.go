@@ -81,6 +81,7 @@ func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
 		p.answered(op, n, Unasked)
 		return
 	}
+	p.tellAsked(n)
 	p.ask(ctx, n, func(answer Answer) { p.queryReturned(q, n, answer) })
 }
 

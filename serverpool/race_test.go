@@ -69,7 +69,7 @@ func (m *mob) start(seed uint64) {
 		})
 	}
 	m.run(seed+20, func(rnd *rand.Rand, n *enode.Node) {
-		switch rnd.IntN(7) {
+		switch rnd.IntN(14) {
 		case 0:
 			m.pool.Status()
 		case 1:
@@ -84,6 +84,20 @@ func (m *mob) start(seed uint64) {
 			m.pool.AddSource(newSource(n))
 		case 6:
 			m.pool.KnownServers()
+		case 7:
+			m.pool.Ban(n, time.Duration(1+rnd.IntN(1e9)), "spam")
+		case 8:
+			m.pool.Unban(n.ID())
+		case 9:
+			m.pool.Bans()
+		case 10:
+			m.pool.SetTrusted(n, rnd.IntN(3) == 0)
+		case 11:
+			m.pool.Forget(n.ID())
+		case 12:
+			m.pool.NodeStatus(n.ID())
+		case 13:
+			m.pool.raiseFloor()
 		}
 	})
 }
@@ -111,6 +125,11 @@ func mobConfig(seed uint64) Config {
 			time.Sleep(time.Duration(dice(200)) * time.Microsecond)
 			return Answer(dice(4))
 		},
+	}
+	cfg.Events = Events{
+		Found:   func(*enode.Node, string) { dice(2) },
+		Asked:   func(*enode.Node) { dice(2) },
+		Dropped: func(*enode.Node, error) { panic("as they may") },
 	}
 	if seed%3 == 0 {
 		cfg.Query = nil

@@ -115,7 +115,7 @@ func (p *ServerPool) replace() {
 	p.retargetLocked()
 	p.mu.Unlock()
 	if n := p.ns.GetNode(r.leaving); n != nil {
-		p.askToLeave(n, ErrReplaced)
+		p.disconnectAsked(n, ErrReplaced)
 	}
 }
 

@@ -17,6 +17,9 @@ type session struct {
 	tracker *NodeValueTracker
 	count   int // of RegisterNode calls without UnregisterNode
 	judged
+	// askedToGo is why the application was asked to drop it; guarded by the
+	// pool's mutex.
+	askedToGo error
 }
 
 // RegisterNode tells the pool that a server is connected, whether the pool had
@@ -50,6 +53,10 @@ func (p *ServerPool) RegisterNode(n *enode.Node) (*NodeValueTracker, error) {
 		p.values.Unregister(id)
 		return nil, ErrClosed
 	}
+	p.tellConnected(n)
+	if b, ok := p.banOf(id); ok {
+		p.ns.Operation(func(op nodestate.Op) { p.enforceBan(op, n, b) })
+	}
 	return s.tracker, nil
 }
 
@@ -69,6 +76,7 @@ func (p *ServerPool) UnregisterNode(n *enode.Node) {
 	if s.count--; s.count > 0 {
 		return
 	}
+	p.tellDropped(n, p.whyAskedToGo(s))
 	err := p.ns.Operation(func(op nodestate.Op) { p.disconnect(op, n) })
 	p.setSession(id, nil)
 	if err == nil {
@@ -80,6 +88,12 @@ func (p *ServerPool) sessionOf(id enode.ID) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mu.sessions[id]
+}
+
+func (p *ServerPool) whyAskedToGo(s *session) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return s.askedToGo
 }
 
 func (p *ServerPool) setSession(id enode.ID, s *session) {

@@ -2,16 +2,18 @@ package serverpool
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/lespool/lespool/nodestate"
 )
 
 // Status tells what the pool has done since it was made and what it has now.
 type Status struct {
+	Words string `json:"words"` // the most of it in a line, see [Status.String]
+
 	Seen        int            `json:"seen"`        // different nodes that sources brought
 	Asked       int            `json:"asked"`       // queries made
 	SaidYes     int            `json:"saidYes"`     // of these
@@ -24,26 +26,58 @@ type Status struct {
 	TimedOut    int            `json:"timedOut"`    // dials that came to nothing in time
 	Returned    int            `json:"returned"`    // given out, but never dialed
 	NotAccepted map[string]int `json:"notAccepted"` // candidates turned away, by reason
+	Outcomes    map[string]int `json:"outcomes"`    // nodes seen lately, by what came of them last
+	EventsLost  int            `json:"eventsLost"`  // calls of Config.Events that were not made
 
-	Connected  int           `json:"connected"`  // registered servers
-	Known      int           `json:"known"`      // servers of value
-	Restored   int           `json:"restored"`   // of these, known from earlier runs
-	Waiting    int           `json:"waiting"`    // nodes that wait for their redial time
-	NextRedial time.Duration `json:"nextRedial"` // until the first of these is due, in ns
-	Timeout    time.Duration `json:"timeout"`    // recommended for requests, in ns
+	Needed     bool     `json:"needed"`     // somebody waits for a candidate
+	Wanted     int      `json:"wanted"`     // servers
+	Connected  int      `json:"connected"`  // registered servers
+	Known      int      `json:"known"`      // servers of value
+	Restored   int      `json:"restored"`   // of these, known from earlier runs
+	Trusted    int      `json:"trusted"`    // servers
+	Banned     int      `json:"banned"`     // nodes
+	Waiting    int      `json:"waiting"`    // nodes that wait for their redial time
+	NextRedial Duration `json:"nextRedial"` // until the first of these is due, in JSON in seconds
+	Timeout    Duration `json:"timeout"`    // recommended for requests, in JSON in seconds
+
+	// The lists hold at most 100 nodes each.
+	ConnectedServers []NodeStatus `json:"connectedServers"` // ordered by id
+	KnownServers     []NodeStatus `json:"knownServers"`     // not connected; those of the largest weight first
+	Candidates       []NodeStatus `json:"candidates"`       // neither; those under way, then those that wait the least
 }
 
 // Status returns a snapshot; after Stop it is the last one. It may be called
-// at any time.
+// at any time, but not many times a second: it looks at every node.
 func (p *ServerPool) Status() Status {
-	known := len(p.KnownServers())
+	if last := p.lastStatus(); last != nil {
+		return *last
+	}
+	s := p.counters()
+	s.Words = s.String()
+	p.fillLists(&s)
+	return s
+}
+
+func (p *ServerPool) lastStatus() *Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.lastStatus != nil {
-		last := *p.mu.lastStatus
-		last.NotAccepted = maps.Clone(last.NotAccepted)
-		return last
+	if p.mu.lastStatus == nil {
+		return nil
 	}
+	last := *p.mu.lastStatus
+	last.NotAccepted, last.Outcomes = maps.Clone(last.NotAccepted), maps.Clone(last.Outcomes)
+	for _, list := range []*[]NodeStatus{&last.ConnectedServers, &last.KnownServers, &last.Candidates} {
+		*list = slices.Clone(*list)
+	}
+	return &last
+}
+
+// counters returns a status without the lists.
+func (p *ServerPool) counters() Status {
+	known, lost := len(p.KnownServers()), p.delivery.lost()
+	now := p.clock.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	c := &p.mu.counts
 	s := Status{
 		Seen:        c.seen,
@@ -57,19 +91,26 @@ func (p *ServerPool) Status() Status {
 		Refused:     c.refused,
 		TimedOut:    c.timedOut,
 		Returned:    c.returned,
-		NotAccepted: make(map[string]int, len(c.turnedAway)),
+		NotAccepted: maps.Clone(c.turnedAway),
+		Outcomes:    maps.Clone(p.mu.notes.outcomes),
+		EventsLost:  lost,
+		Needed:      p.mu.needed,
+		Wanted:      p.cfg.Wanted,
 		Connected:   len(p.mu.sessions),
 		Known:       known,
 		Restored:    c.restored,
+		Trusted:     len(p.mu.trusted),
 		Waiting:     len(p.mu.waits),
-		Timeout:     p.timeoutLocked().timeout,
+		Timeout:     Duration(p.timeoutLocked().timeout),
 	}
-	for reason, k := range c.turnedAway {
-		s.NotAccepted[reason] = k
+	for _, id := range p.mu.bans.ids() {
+		if _, ok := p.mu.bans.active(id, now); ok {
+			s.Banned++
+		}
 	}
 	first := true
 	for _, at := range p.mu.waits {
-		if d := max(at.Sub(p.clock.Now()), 0); first || d < s.NextRedial {
+		if d := Duration(max(at.Sub(now), 0)); first || d < s.NextRedial {
 			s.NextRedial, first = d, false
 		}
 	}
@@ -93,44 +134,33 @@ type counts struct {
 
 	silentInRow int
 	stuck       bool // queries do not return
-	ids         *simplelru.LRU[enode.ID, struct{}]
 	turnedAway  map[string]int
 }
 
+// maxReasons bounds the reasons that are told apart; the texts are the
+// application's.
 const (
-	// seenIDs is how many ids are remembered to tell new nodes from old ones.
-	// Nodes that come back after so many others count again.
-	seenIDs = 1 << 14
-	// maxReasons bounds the reasons that are told apart; the texts are the
-	// application's.
 	maxReasons  = 32
 	otherReason = "other reasons"
 )
 
-func newCounts() counts {
-	// The size is positive, the only error there is.
-	ids, _ := simplelru.NewLRU[enode.ID, struct{}](seenIDs, nil)
-	return counts{ids: ids, turnedAway: make(map[string]int)}
-}
-
-func (c *counts) see(id enode.ID) {
-	if _, ok := c.ids.Get(id); !ok {
-		c.ids.Add(id, struct{}{})
-		c.seen++
-	}
-}
+func newCounts() counts { return counts{turnedAway: make(map[string]int)} }
 
 // turnAway counts a node that will not be a candidate. Nodes that are just not
 // needed twice are no news.
 func (c *counts) turnAway(reason error) {
-	if reason == errBusy || reason == errOwnTurn || reason == errWaiting {
+	if isNoNews(reason) {
 		return
 	}
-	text := reason.Error()
+	text := shortText(reason.Error())
 	if _, ok := c.turnedAway[text]; !ok && len(c.turnedAway) >= maxReasons {
 		text = otherReason
 	}
 	c.turnedAway[text]++
+}
+
+func isNoNews(reason error) bool {
+	return reason == errBusy || reason == errOwnTurn || reason == errWaiting
 }
 
 // Gauge shows a number; go-ethereum's gauges of every version fit.

@@ -90,7 +90,8 @@ type SteppedDial struct {
 
 // DialBegins tells the pool that a node is being dialed.
 func (s *Stepper) DialBegins(n *enode.Node) *SteppedDial {
-	return &SteppedDial{s.pool, n, s.pool.dialBegins(n)}
+	d, _ := s.pool.dialBegins(n) // a banned one is none of ours any more
+	return &SteppedDial{s.pool, n, d}
 }
 
 // Connected tells that there is a connection, on which the handshakes begin.
@@ -103,7 +104,7 @@ func (d *SteppedDial) Connected() {
 // Failed tells that the other side refused, closed or did not answer.
 func (d *SteppedDial) Failed() {
 	if d.dial != nil {
-		d.pool.dialFailed(d.node, d.dial, broken)
+		d.pool.dialFailed(d.node, d.dial, broken, nil)
 	}
 }
 

@@ -20,6 +20,7 @@ var (
 	errBusy     = errors.New("in the dial process already")
 	errOwnTurn  = errors.New("known or trusted, has a source of its own")
 	errWaiting  = errors.New("waits for its redial time")
+	errBanned   = errors.New("banned")
 	errCrowded  = errors.New("too many nodes of its network")
 	errPanicked = errors.New("Accept panicked")
 )
@@ -61,7 +62,7 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 // was not the source of known or trusted servers; their turn is not changed by
 // how often they are discovered.
 func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
-	reason := p.check(n)
+	reason := p.check(n, discovered)
 	if reason == errNoNode {
 		p.count(func(c *counts) { c.turnAway(reason) })
 		return false
@@ -79,6 +80,7 @@ func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 			return
 		}
 		p.setHistory(op, n, p.historyOf(n))
+		p.noteAdmitted(n.ID())
 		flag, timeout := p.st.query, queryTimeout
 		if p.ask == nil || state.HasAll(p.st.alwaysConnect) {
 			flag, timeout = p.st.canDial, canDialTimeout
@@ -87,35 +89,6 @@ func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 	})
 	return err == nil && reason == nil
 }
-
-// check tells why a node cannot be a candidate, whatever its state.
-func (p *ServerPool) check(n *enode.Node) (reason error) {
-	if n == nil {
-		return errNoNode
-	}
-	p.count(func(c *counts) { c.see(n.ID()) })
-	if n.IP() != nil && n.TCP() == 0 {
-		return errNoPort
-	}
-	if p.cfg.Accept == nil {
-		return nil
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			p.log.Error("Accept panicked", "panic", v)
-			reason = errPanicked
-		}
-	}()
-	if err := p.cfg.Accept(n); err != nil {
-		return notAccepted(err.Error())
-	}
-	return nil
-}
-
-// notAccepted is the application's reason.
-type notAccepted string
-
-func (e notAccepted) Error() string { return string(e) }
 
 // checkState tells why a node cannot be a candidate now.
 func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
@@ -126,6 +99,9 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 	now := p.clock.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, ok := p.mu.bans.active(n.ID(), now); ok && state.HasNone(p.st.alwaysConnect) {
+		return errBanned
+	}
 	if state.HasAll(p.st.redialWait) && !p.startsAnewLocked(op, n, state, now) {
 		return errBusy
 	}
@@ -169,14 +145,20 @@ func (p *ServerPool) startsAnewLocked(op nodestate.Op, n *enode.Node, state node
 // while, or they would be offered again at once.
 func (p *ServerPool) turnAway(op nodestate.Op, n *enode.Node, reason error) {
 	p.count(func(c *counts) { c.turnAway(reason) })
+	p.noteTurnedAway(n.ID(), reason)
 	op.SetState(n, none, none, 0)
 	state := op.Machine().GetState(n)
 	if reason == errOwnTurn || state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) || !state.HasNone(p.st.inDialProcess) {
 		return
 	}
 	wait := minRedialWait * time.Second
-	if reason == errWaiting {
+	switch reason {
+	case errWaiting:
 		wait = p.historyOf(n).until.Sub(p.clock.Now())
+	case errBanned:
+		if b, ok := p.banOf(n.ID()); ok {
+			wait = b.until.Sub(p.clock.Now())
+		}
 	}
 	p.leaveAlone(op, n, wait)
 }
@@ -198,6 +180,7 @@ func (p *ServerPool) onQuery(op nodestate.Op, n *enode.Node, oldState, newState 
 // answered takes the outcome of a query.
 func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
 	p.countAnswer(answer)
+	p.tellAnswered(n, answer)
 	switch answer {
 	case Yes, Unasked:
 		op.SetState(n, p.st.canDial, p.st.query, canDialTimeout)
@@ -215,6 +198,7 @@ func (p *ServerPool) onCanDial(op nodestate.Op, n *enode.Node, oldState, newStat
 			p.calls.run(p.replace)
 		}
 	case oldState.HasAll(p.st.canDial) && newState.HasNone(p.st.inDialProcess):
+		p.note(n.ID(), outcomeUnneeded, "")
 		p.leaveAlone(op, n, minRedialWait*time.Second)
 	}
 }
@@ -250,6 +234,9 @@ func (p *ServerPool) setDialed(op nodestate.Op, n *enode.Node, d *dial, timeout 
 	p.mu.netCap.force(n.ID(), n.IP()) // it may have gone back before
 	if !p.hasDialer.Load() || d.begun {
 		p.mu.counts.dialed++
+		p.tellDialedLocked(n)
+	} else {
+		p.noteLocked(n.ID(), outcomeGiven, "")
 	}
 	p.mu.Unlock()
 	op.SetState(n, p.st.dialed, p.st.canDial.Or(p.st.redialWait), 0)
@@ -271,8 +258,10 @@ func (p *ServerPool) onDialTimeout(op nodestate.Op, n *enode.Node, oldState, new
 	}
 	p.mu.Unlock()
 	if untaken {
+		p.note(n.ID(), outcomeNotDialed, "")
 		p.leaveAlone(op, n, minRedialWait*time.Second) // p2p had no use for it
 	} else {
+		p.tellRefused(n, outcomeTimedOut, nil)
 		p.endDial(op, n)
 	}
 }

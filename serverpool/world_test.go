@@ -2,7 +2,9 @@ package serverpool
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -303,11 +305,12 @@ func containsNode(list []*enode.Node, n *enode.Node) bool {
 	return slices.ContainsFunc(list, func(m *enode.Node) bool { return m.ID() == n.ID() })
 }
 
-// logSpy notes warnings and errors.
+// logSpy notes what is logged, of warnings and errors the message.
 type logSpy struct {
 	log.Logger
 	mu    sync.Mutex
 	lines []string
+	info  []string
 }
 
 func (l *logSpy) note(msg string) {
@@ -318,6 +321,24 @@ func (l *logSpy) note(msg string) {
 
 func (l *logSpy) Warn(msg string, _ ...any)  { l.note(msg) }
 func (l *logSpy) Error(msg string, _ ...any) { l.note(msg) }
+
+func (l *logSpy) Info(msg string, ctx ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.info = append(l.info, fmt.Sprint(append([]any{msg, " "}, ctx...)...))
+}
+
+// infos returns what was logged with a message.
+func (l *logSpy) infos(msg string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.info {
+		if strings.HasPrefix(line, msg+" ") {
+			found = append(found, line)
+		}
+	}
+	return found
+}
 
 // count returns how often a message was logged.
 func (l *logSpy) count(msg string) (k int) {

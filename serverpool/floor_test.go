@@ -1,0 +1,140 @@
+package serverpool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lespool/lespool/internal/testutil"
+)
+
+func TestLeastWaiting(t *testing.T) {
+	a, b, c := idOf(1), idOf(2), idOf(3)
+	waits := []wait{{c, 5}, {b, 3}, {a, 7}}
+	require.Equal(t, []wait{{b, 3}, {c, 5}}, leastWaiting(waits, 2))
+	require.Len(t, leastWaiting(waits, 9), 3)
+	require.Empty(t, leastWaiting(nil, 2))
+}
+
+// outage lets all dials of some servers fail until each waits for half an hour
+// at least.
+func outage(w *world, src *source, d NodeDialer, nodes []*enode.Node) {
+	for {
+		least := time.Hour
+		for _, n := range nodes {
+			least = min(least, w.wait(n))
+		}
+		if least > 30*time.Minute {
+			return
+		}
+		src.feed(nodes...)
+		for range nodes {
+			if n := w.next(10 * time.Second); n != nil {
+				_, err := d.Dial(context.Background(), n)
+				require.Error(w.t, err)
+			}
+		}
+	}
+}
+
+// After an outage every server has a long wait before it. A few minutes later
+// the pool tries some of them nevertheless.
+func TestWaitsLeaveSomeCandidates(t *testing.T) {
+	edit := func(c *Config) { c.Query = nil }
+	for _, restarts := range []bool{false, true} {
+		inBubble(t, edit, func(t *testing.T, w *world) {
+			nodes, src := publicNodes(0, 20), newSource()
+			open := func() {
+				src = newSource()
+				w.pool.AddSource(src)
+				w.pool.Start()
+			}
+			d := w.pool.Dialer(dialFunc(func(context.Context, *enode.Node) (net.Conn, error) { return nil, errors.New("no") }))
+			open()
+			outage(w, src, d, nodes)
+			if restarts {
+				restart(w, edit)
+				open()
+			}
+			var first time.Duration
+			given := make(map[enode.ID]bool)
+			for begin := time.Now(); time.Since(begin) < 2*floorAfter-time.Minute; {
+				src.feed(nodes...)
+				if n := w.next(10 * time.Second); n != nil {
+					given[n.ID()] = true
+					if first == 0 {
+						first = time.Since(begin)
+					}
+				}
+			}
+			require.Len(t, given, floorSize)
+			require.LessOrEqual(t, first, floorAfter+3*persistInterval)
+		})
+	}
+}
+
+// While there are others to try, or a server is connected, or nobody asks, waits
+// are waits; and bans always are.
+func TestFloorIsForNeedOnly(t *testing.T) {
+	for name, need := range map[string]func(w *world, src *source){
+		"others": func(w *world, src *source) {
+			src.feed(testutil.PublicNode(uint64(100 + w.totalAsked())))
+			w.next(time.Minute)
+		},
+		"connected": func(w *world, src *source) { w.connect(testutil.PublicNode(99)); w.next(time.Minute) },
+		"nobody":    func(w *world, src *source) { time.Sleep(time.Minute) },
+		"banned": func(w *world, src *source) {
+			if n := testutil.PublicNode(0); len(w.pool.Bans()) == 0 {
+				require.NoError(w.t, w.pool.Ban(n, 24*time.Hour, ""))
+			}
+			w.next(time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, w *world) {
+				n, src := testutil.PublicNode(0), newSource()
+				w.set(always(Yes), n)
+				w.pool.AddSource(src)
+				w.pool.Start()
+				failUntil(w, src, n, 25*time.Minute)
+				end := time.Now().Add(24 * time.Minute)
+				asked := len(w.timesAsked(n))
+				for time.Now().Before(end) {
+					if name != "nobody" {
+						src.feed(n)
+					}
+					need(w, src)
+				}
+				require.Len(t, w.timesAsked(n), asked)
+			})
+		})
+	}
+}
+
+// The floor starts counting when the pool does, whatever its clock says.
+func TestFloorCountsFromTheStart(t *testing.T) {
+	clock := new(testutil.Clock)
+	clock.Run(1000 * time.Hour)
+	p, err := New(Config{Requests: testRequests, Clock: clock, Seed: 1})
+	require.NoError(t, err)
+	defer p.Stop()
+	p.Start()
+	p.stopHousekeeping() // it is done by hand here
+	p.setNeeded(true)
+	require.Equal(t, 1, guarded(p, func() int {
+		p.mu.waits[idOf(1)] = mclock.AbsTime(2000 * time.Hour)
+		return len(p.mu.waits)
+	}))
+	require.Empty(t, p.belowFloor())
+	clock.Run(floorAfter - time.Second)
+	require.Empty(t, p.belowFloor())
+	clock.Run(time.Second)
+	require.Len(t, p.belowFloor(), 1)
+	require.Empty(t, p.belowFloor(), "and not again at once")
+}
