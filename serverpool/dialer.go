@@ -21,7 +21,8 @@ type NodeDialer interface {
 
 // dial is a node that was given out.
 type dial struct {
-	begun bool // its dial was seen
+	begun   bool // its dial was seen
+	reached bool // it led to a connection; guarded by the pool's mutex
 }
 
 // Dialer wraps next so that the pool learns what becomes of the nodes that it
@@ -126,6 +127,8 @@ func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure, err error) 
 			return
 		case broken:
 			p.count(func(c *counts) { c.refused++ })
+			p.dialDecides(n.ID(), false)
+			p.noteReach(d, false)
 		}
 		p.tellRefused(n, outcomeRefused, err)
 		p.endDial(op, n)
@@ -144,8 +147,22 @@ func (p *ServerPool) extendDial(n *enode.Node, d *dial) {
 	p.ns.Operation(func(op nodestate.Op) {
 		if p.isCurrent(n.ID(), d) {
 			op.AddTimeout(n, p.st.dialTimeout, dialTimeout)
+			p.noteReach(d, true)
 		}
 	})
+}
+
+// noteReach notes whether a dial found anybody there.
+func (p *ServerPool) noteReach(d *dial, reached bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case reached:
+		d.reached = true
+		p.mu.ownNet.reacted()
+	case !d.reached:
+		p.mu.ownNet.nothing()
+	}
 }
 
 // isCurrent tells whether a dial has neither succeeded nor failed yet.

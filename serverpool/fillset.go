@@ -110,6 +110,10 @@ func (fs *FillSet) SetTarget(target int) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.mu.target = target
+	if fs.mu.phase == fillPaused { // the pause may be another one now
+		fs.mu.timer.Stop()
+		fs.mu.phase = fillIdle
+	}
 	fs.wakeLocked()
 }
 

@@ -89,8 +89,16 @@ type ServerPool struct {
 		trusted    []*enode.Node // as the application says
 		notes      *notes
 		limit      queryLimit
-		bucket     tokenBucket
+		bucket     tokenBucket // of candidates
+		search     tokenBucket // of those that are to replace a server
+		mutes      tokenBucket // of dials of servers that take no queries
+		conducts   *ledger[conduct]
+		strangers  strangers
+		path4      path
+		path6      path
+		ownNet     ownNetwork
 		needed     bool           // somebody waits for a candidate
+		shortSince mclock.AbsTime // when there were too few servers for the first time after there were enough
 		lastUsable mclock.AbsTime // when there was no lack of candidates, see floor.go
 		queries    map[enode.ID]*pendingQuery
 		calls      int // of Query that have not returned
@@ -163,10 +171,13 @@ func newPool(config Config) (*ServerPool, error) {
 	p.mu.netCap = newNetCap(cfg.NetCap)
 	p.mu.memory = newMemory(cfg.DBKey, cfg.Remember)
 	p.mu.bans = newBans(cfg.DBKey)
-	p.ledgers = []anyLedger{p.mu.memory, p.mu.bans}
+	p.mu.conducts = newLedger(conductKind, cfg.DBKey, cfg.Remember)
+	p.ledgers = []anyLedger{p.mu.memory, p.mu.bans, p.mu.conducts}
 	p.mu.trusted = p.trustedNodes()
 	p.mu.notes = newNotes()
 	p.mu.bucket = newTokenBucket(cfg.QueryRate, cfg.QueryBurst)
+	p.mu.search = newTokenBucket(searchRate, searchBurst)
+	p.mu.mutes = newTokenBucket(muteDials, muteBurst)
 	p.mu.queries = make(map[enode.ID]*pendingQuery)
 	p.mu.dials = make(map[enode.ID]*dial)
 	p.mu.waits = make(map[enode.ID]mclock.AbsTime)
@@ -273,7 +284,7 @@ func (p *ServerPool) Start() {
 		p.ns.Operation(p.addTrusted)
 		p.mix.start()
 		p.mu.Lock()
-		p.mu.lastUsable = p.clock.Now()
+		p.mu.lastUsable, p.mu.shortSince = p.clock.Now(), p.clock.Now()
 		p.setTickLocked()
 		p.setChooseTimerLocked()
 		p.mu.Unlock()

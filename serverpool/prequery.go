@@ -35,14 +35,30 @@ func (p *ServerPool) setNeeded(needed bool) {
 	p.retargetLocked()
 }
 
+// searchingLocked tells whether candidates are looked for in order to replace a
+// server, and nobody waits for one.
+func (p *ServerPool) searchingLocked() bool { return !p.mu.needed && p.mu.replacing.isSet }
+
+// demandLocked returns how much a server is needed.
+func (p *ServerPool) demandLocked() demand {
+	return demand{
+		missing: p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials),
+		since:   p.clock.Now().Sub(p.mu.shortSince),
+		replace: p.searchingLocked(),
+	}
+}
+
 func (p *ServerPool) retargetLocked() {
 	target, direct := 0, 0
 	switch {
 	case !p.mu.needed && !p.mu.replacing.isSet:
 	case p.ask == nil:
 		target = 1
+	case p.searchingLocked():
+		target = minQueries
 	default:
-		target, direct = p.mu.limit.limit(), 1
+		// At least one for each server that is missing.
+		target, direct = min(max(p.mu.limit.limit(), p.demandLocked().missing), maxQueries), 1
 	}
 	p.fill.SetTarget(target)
 	if p.direct != nil {
@@ -50,21 +66,107 @@ func (p *ServerPool) retargetLocked() {
 	}
 }
 
-// queryPause returns how long the next query has to wait.
+// queryPause returns how long the next candidate has to wait.
 func (p *ServerPool) queryPause() time.Duration {
 	if p.ask == nil {
 		return 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.bucket.wait(p.clock.Now())
+	now := p.clock.Now()
+	pause := p.mu.bucket.wait(now)
+	if p.searchingLocked() {
+		pause = max(pause, p.mu.search.wait(now))
+	}
+	return pause
+}
+
+// approachLocked tells how to try a candidate: by a query, or else by a dial. It
+// counts against the rates of both.
+func (p *ServerPool) approachLocked(n *enode.Node, trusted bool) (ask bool) {
+	if p.ask == nil || trusted {
+		return false
+	}
+	now := p.clock.Now()
+	p.mu.bucket.take(now)
+	if p.searchingLocked() {
+		p.mu.search.take(now)
+	}
+	c, _ := p.mu.conducts.get(n.ID())
+	switch {
+	case !p.pathLocked(n).ask(now):
+	case c.mute() && p.mu.needed && p.demandLocked().since >= patient && p.mu.mutes.wait(now) == 0:
+		p.mu.mutes.take(now)
+	default:
+		return true
+	}
+	if c.promised {
+		c.promised = false // this dial is not about it
+		p.mu.conducts.put(n.ID(), c)
+	}
+	return false
+}
+
+// pathLocked returns the path to a node, which differs between IPv4 and IPv6.
+func (p *ServerPool) pathLocked(n *enode.Node) *path {
+	if ip := n.IP(); ip != nil && ip.To4() == nil {
+		return &p.mu.path6
+	}
+	return &p.mu.path4
+}
+
+// believe takes an answer into account and tells what to do about it: again is to
+// ask once more, ok that the server may be dialed.
+func (p *ServerPool) believe(n *enode.Node, answer Answer) (again, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if answer == Unasked {
+		return false, true
+	}
+	p.pathLocked(n).hear(answer)
+	if answer == Silent {
+		p.mu.ownNet.nothing()
+	} else {
+		p.mu.ownNet.reacted()
+	}
+	c, _ := p.mu.conducts.get(n.ID())
+	c.hear(answer)
+	c.at = p.unixNow()
+	p.mu.conducts.put(n.ID(), c)
+	switch answer {
+	case Yes:
+		return false, c.trust(&p.mu.strangers) >= p.demandLocked().bar(&p.mu.strangers)
+	case Silent:
+		// Once it has answered: likely a packet was lost.
+		wanted := p.mu.needed || p.mu.replacing.isSet
+		return c.answered && c.silent == 1 && wanted && p.mu.bucket.wait(p.clock.Now()) == 0, false
+	}
+	return false, false
+}
+
+// dialDecides takes into account what became of a dial.
+func (p *ServerPool) dialDecides(id enode.ID, kept bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, ok := p.mu.conducts.get(id)
+	if !ok {
+		return
+	}
+	stranger := c.stranger()
+	if !c.outcome(kept) {
+		return
+	}
+	if stranger {
+		p.mu.strangers.outcome(kept)
+	}
+	c.at = p.unixNow()
+	p.mu.conducts.put(id, c)
 }
 
 func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	q := &pendingQuery{cancel}
 	p.mu.Lock()
-	p.mu.bucket.take(p.clock.Now())
 	p.mu.queries[n.ID()] = q
 	stuck := p.mu.calls >= maxCalls
 	warn := stuck && !p.mu.counts.stuck
@@ -125,8 +227,9 @@ func (p *ServerPool) endQuery(id enode.ID) {
 	}
 }
 
-// countAnswer learns from the outcome of a query.
-func (p *ServerPool) countAnswer(answer Answer) {
+// countAnswer learns from the outcome of a query. believed tells whether a yes
+// was good enough.
+func (p *ServerPool) countAnswer(answer Answer, believed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := &p.mu.counts
@@ -134,7 +237,11 @@ func (p *ServerPool) countAnswer(answer Answer) {
 	case Yes:
 		c.saidYes++
 		c.silentInRow = 0
-		p.mu.limit.found()
+		if believed {
+			p.mu.limit.found()
+		} else {
+			p.mu.limit.lost()
+		}
 	case No:
 		c.saidNo++
 		c.silentInRow = 0

@@ -22,8 +22,21 @@ var ErrReplaced = errors.New("serverpool: a better server is likely")
 // less computes more.
 const chooseInterval = 5 * time.Second
 
-// askAgain is when a server that should have gone is asked once more.
-const askAgain = time.Minute
+// searchRate is how many candidates a second, on average, are tried in order to
+// replace a server, and searchBurst how many at once after a quiet time. More
+// finds better servers sooner, less sends fewer queries.
+const (
+	searchRate  = 1.0 / 45
+	searchBurst = 250
+)
+
+// noBetterWait is how long a known server is left alone that is not better than
+// those connected. More spares the pool from looking at it again, less has it at
+// hand sooner when one is missing.
+const noBetterWait = 2 * time.Minute
+
+// dropAgain is when a server that should have gone is asked once more.
+const dropAgain = time.Minute
 
 // replacing is what the pool knows of the servers that it judges. The pool's
 // mutex guards it.
@@ -87,7 +100,7 @@ func (p *ServerPool) judgeLocked() {
 		s := p.mu.sessions[id]
 		s.judge(now, s.tracker.RtStats(), factor)
 		n := p.ns.GetNode(id)
-		stays := n == nil || p.ns.GetState(n).HasAll(p.st.alwaysConnect) || s.asked && now.Sub(s.askedAt) < askAgain
+		stays := n == nil || p.ns.GetState(n).HasAll(p.st.alwaysConnect) || s.asked && now.Sub(s.askedAt) < dropAgain
 		seats[i] = seated{s.tally, s.since, stays}
 	}
 	worst := r.worst(now, seats)
@@ -117,6 +130,24 @@ func (p *ServerPool) replace() {
 	if n := p.ns.GetNode(r.leaving); n != nil {
 		p.disconnectAsked(n, ErrReplaced)
 	}
+}
+
+// mayReplaceLocked tells whether it makes sense to ask a node in order to replace
+// a server: its promise would be believed, and if it is known it is better.
+func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
+	if p.ask != nil {
+		c, _ := p.mu.conducts.get(n.ID())
+		if c.mute() || c.trust(&p.mu.strangers) < barReplace {
+			return false
+		}
+	}
+	s := p.mu.sessions[p.mu.replacing.leaving]
+	if !known || s == nil {
+		return true
+	}
+	var t tally
+	t.add(p.values.GetNode(n.ID()).RtStats().Distribution(false, p.values.StatsExpFactor()))
+	return !t.enough() || t.upper() > s.mean()+minGain
 }
 
 // askToLeave asks the application to drop a server, if it has given a way to do

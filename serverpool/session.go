@@ -100,6 +100,9 @@ func (p *ServerPool) setSession(id enode.ID, s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s == nil {
+		if len(p.mu.sessions) == p.cfg.Wanted {
+			p.mu.shortSince = p.clock.Now()
+		}
 		delete(p.mu.sessions, id)
 	} else {
 		p.mu.sessions[id] = s
@@ -111,6 +114,10 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 	st := p.st
 	state := op.Machine().GetState(n)
 	h := p.historyOf(n)
+	p.dialDecides(n.ID(), true)
+	p.mu.Lock()
+	p.mu.ownNet.reacted()
+	p.mu.Unlock()
 	if state.HasAll(st.dialed) {
 		if ip := n.IP(); ip != nil && netutil.IsLAN(ip) { // loopback included
 			st.localAddress.SetIn(op, n, n.Record())

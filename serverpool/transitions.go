@@ -23,6 +23,7 @@ var (
 	errBanned   = errors.New("banned")
 	errCrowded  = errors.New("too many nodes of its network")
 	errPanicked = errors.New("Accept panicked")
+	errNoBetter = errors.New("not likely to be better than those connected")
 )
 
 const (
@@ -81,11 +82,14 @@ func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
 		}
 		p.setHistory(op, n, p.historyOf(n))
 		p.noteAdmitted(n.ID())
-		flag, timeout := p.st.query, queryTimeout
-		if p.ask == nil || state.HasAll(p.st.alwaysConnect) {
-			flag, timeout = p.st.canDial, canDialTimeout
+		p.mu.Lock()
+		ask := p.approachLocked(n, state.HasAll(p.st.alwaysConnect))
+		p.mu.Unlock()
+		if ask {
+			op.SetState(n, p.st.query, none, queryTimeout)
+		} else {
+			op.SetState(n, p.st.canDial, none, canDialTimeout)
 		}
-		op.SetState(n, flag, none, timeout)
 	})
 	return err == nil && reason == nil
 }
@@ -111,6 +115,9 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 	if state.HasAll(p.st.alwaysConnect) {
 		p.mu.netCap.force(n.ID(), n.IP())
 		return nil
+	}
+	if p.searchingLocked() && !p.mayReplaceLocked(n, state.HasAll(p.st.hasValue)) {
+		return errNoBetter
 	}
 	short := len(p.mu.sessions)+len(p.mu.queries)+len(p.mu.dials) < p.cfg.Wanted
 	ok, widened := p.mu.netCap.admit(n.ID(), n.IP(), now, short)
@@ -155,6 +162,8 @@ func (p *ServerPool) turnAway(op nodestate.Op, n *enode.Node, reason error) {
 	switch reason {
 	case errWaiting:
 		wait = p.historyOf(n).until.Sub(p.clock.Now())
+	case errNoBetter:
+		wait = noBetterWait
 	case errBanned:
 		if b, ok := p.banOf(n.ID()); ok {
 			wait = b.until.Sub(p.clock.Now())
@@ -179,13 +188,28 @@ func (p *ServerPool) onQuery(op nodestate.Op, n *enode.Node, oldState, newState 
 
 // answered takes the outcome of a query.
 func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
-	p.countAnswer(answer)
+	again, ok := p.believe(n, answer)
+	p.countAnswer(answer, ok)
 	p.tellAnswered(n, answer)
-	switch answer {
-	case Yes, Unasked:
+	switch {
+	case again:
+		p.askAgain(op, n)
+	case ok:
 		op.SetState(n, p.st.canDial, p.st.query, canDialTimeout)
 	default:
 		p.endAttempt(op, n, attemptQuery)
+	}
+}
+
+// askAgain repeats a query.
+func (p *ServerPool) askAgain(op nodestate.Op, n *enode.Node) {
+	p.mu.Lock()
+	p.mu.bucket.take(p.clock.Now())
+	p.mu.Unlock()
+	running := op.Machine().GetState(n).HasAll(p.st.query)
+	op.SetState(n, p.st.query, none, queryTimeout)
+	if running {
+		p.startQuery(op, n)
 	}
 }
 
@@ -295,6 +319,13 @@ func (p *ServerPool) onUnderWay(_ nodestate.Op, n *enode.Node, _, newState nodes
 func (p *ServerPool) endAttempt(op nodestate.Op, n *enode.Node, a attempt) service {
 	now := p.unixNow()
 	h := p.historyOf(n)
+	p.mu.Lock()
+	down := p.mu.ownNet.down(len(p.mu.sessions))
+	p.mu.Unlock()
+	if down { // not the server's fault
+		p.leaveAlone(op, n, p.jitter(minRedialWait*time.Second))
+		return service{}
+	}
 	h.dialCost.Add(int64(a.cost), p.logOffset())
 	s := p.serviceOf(n, h)
 	wait := max(h.nextWait(now, a.step, s), int64(a.least/time.Second))
