@@ -123,6 +123,24 @@ type seated struct {
 	stays bool           // whatever it gives
 }
 
+// newcomers sums up what servers gave that were not known before.
+type newcomers struct{ sum, count float64 }
+
+// fewNewcomers is how many have to be seen before their mean says anything, and
+// maxNewcomers how many speak for the next. More is steadier.
+const (
+	fewNewcomers = 3
+	maxNewcomers = 16
+)
+
+func (n *newcomers) add(mean float64) {
+	if n.count >= maxNewcomers {
+		n.sum, n.count = n.sum/2, n.count/2
+	}
+	n.sum += mean
+	n.count++
+}
+
 // chooser learns what servers of this network give and how long they stay. It is
 // not safe for concurrent use.
 type chooser struct {
@@ -134,8 +152,25 @@ type chooser struct {
 	trials   time.Duration // sum of the sessions that ended in a replacement
 	replaced int           // of these
 
+	// Newcomers of whose promises nothing was known, and others.
+	strangers, others newcomers
+
 	lastDrop mclock.AbsTime
 	dropped  bool
+}
+
+// strangersDisappoint tells whether servers of whose promises nothing is known
+// give less than others. Before others were seen they are believed to be better:
+// who takes everybody has a reason.
+func (c *chooser) strangersDisappoint() bool {
+	if c.strangers.count < fewNewcomers {
+		return false
+	}
+	mean := c.strangers.sum / c.strangers.count
+	if c.others.count < fewNewcomers {
+		return true
+	}
+	return mean+2*minGain < c.others.sum/c.others.count
 }
 
 // ended takes the result of a session. byUs tells that the pool asked for its

@@ -18,6 +18,8 @@ type netCap struct {
 	base    uint // the configured limit
 	v4, v6  netutil.DistinctNetSet
 	members map[enode.ID]net.IP
+	latest  [quotaOf]string // networks of the latest dials
+	dials   int             // so far
 
 	starving bool // nodes were refused and none admitted since then
 	since    mclock.AbsTime
@@ -27,6 +29,46 @@ type netCap struct {
 // of the cap before it widens. Less gives in sooner to whoever floods one
 // network, more delays the first connection where all servers share one.
 const widenAfter = 2 * time.Second
+
+// quota is how many of quotaOf dials in a row may go to one network, and that many
+// more for each step that the cap is widened. More spends more of the dials on
+// whoever owns one, fewer makes less use of networks with many servers.
+const (
+	quotaOf = 20
+	quota   = 3
+)
+
+// dialed notes a dial.
+func (c *netCap) dialed(ip net.IP) {
+	c.latest[c.dials%quotaOf] = network(ip)
+	c.dials++
+}
+
+// spent tells whether a network has had its share of the latest dials.
+func (c *netCap) spent(ip net.IP) bool {
+	if c.base == math.MaxInt32 {
+		return false
+	}
+	count, of := uint(0), network(ip)
+	for _, latest := range c.latest {
+		if latest == of {
+			count++
+		}
+	}
+	return count >= quota*(1+c.v4.Limit-c.base)
+}
+
+// network names the network of an address, "" if it is exempt.
+func network(ip net.IP) string {
+	if exempt(ip) {
+		return ""
+	}
+	bits := 48
+	if ip4 := ip.To4(); ip4 != nil {
+		ip, bits = ip4, 24
+	}
+	return string(ip[:bits/8])
+}
 
 func newNetCap(limit int) *netCap {
 	return &netCap{
@@ -57,7 +99,7 @@ func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (
 		c.starving = false
 		c.setLimit(c.base)
 	}
-	if c.set(ip).Add(ip) {
+	if !c.spent(ip) && c.set(ip).Add(ip) {
 		c.starving = false
 		c.members[id] = ip
 		return true, 0

@@ -98,6 +98,8 @@ type ServerPool struct {
 		path6      path
 		ownNet     ownNetwork
 		needed     bool           // somebody waits for a candidate
+		sayNo      int            // servers that were heard to say no, in this run
+		hadEnough  bool           // servers connected at some time
 		shortSince mclock.AbsTime // when there were too few servers for the first time after there were enough
 		lastUsable mclock.AbsTime // when there was no lack of candidates, see floor.go
 		queries    map[enode.ID]*pendingQuery

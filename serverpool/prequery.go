@@ -37,7 +37,9 @@ func (p *ServerPool) setNeeded(needed bool) {
 
 // searchingLocked tells whether candidates are looked for in order to replace a
 // server, and nobody waits for one.
-func (p *ServerPool) searchingLocked() bool { return !p.mu.needed && p.mu.replacing.isSet }
+func (p *ServerPool) searchingLocked() bool {
+	return p.ask != nil && !p.mu.needed && p.mu.replacing.isSet && !(p.mu.path4.isDead || p.mu.path6.isDead)
+}
 
 // demandLocked returns how much a server is needed.
 func (p *ServerPool) demandLocked() demand {
@@ -45,13 +47,14 @@ func (p *ServerPool) demandLocked() demand {
 		missing: p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials),
 		since:   p.clock.Now().Sub(p.mu.shortSince),
 		replace: p.searchingLocked(),
+		cold:    !p.mu.hadEnough,
 	}
 }
 
 func (p *ServerPool) retargetLocked() {
 	target, direct := 0, 0
 	switch {
-	case !p.mu.needed && !p.mu.replacing.isSet:
+	case !p.mu.needed && !p.searchingLocked():
 	case p.ask == nil:
 		target = 1
 	case p.searchingLocked():
@@ -123,13 +126,16 @@ func (p *ServerPool) believe(n *enode.Node, answer Answer) (again, ok bool) {
 	if answer == Unasked {
 		return false, true
 	}
-	p.pathLocked(n).hear(answer)
+	p.pathLocked(n).hear(answer, p.clock.Now())
 	if answer == Silent {
 		p.mu.ownNet.nothing()
 	} else {
 		p.mu.ownNet.reacted()
 	}
 	c, _ := p.mu.conducts.get(n.ID())
+	if c.no == 0 && answer == No {
+		p.mu.sayNo++
+	}
 	c.hear(answer)
 	c.at = p.unixNow()
 	p.mu.conducts.put(n.ID(), c)
@@ -138,29 +144,31 @@ func (p *ServerPool) believe(n *enode.Node, answer Answer) (again, ok bool) {
 		return false, c.trust(&p.mu.strangers) >= p.demandLocked().bar(&p.mu.strangers)
 	case Silent:
 		// Once it has answered: likely a packet was lost.
-		wanted := p.mu.needed || p.mu.replacing.isSet
+		wanted := p.mu.needed || p.searchingLocked()
 		return c.answered && c.silent == 1 && wanted && p.mu.bucket.wait(p.clock.Now()) == 0, false
 	}
 	return false, false
 }
 
-// dialDecides takes into account what became of a dial.
-func (p *ServerPool) dialDecides(id enode.ID, kept bool) {
+// dialDecides takes into account what became of a dial. It returns true if it was
+// about the promise of a stranger.
+func (p *ServerPool) dialDecides(id enode.ID, kept bool) (stranger bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, ok := p.mu.conducts.get(id)
 	if !ok {
-		return
+		return false
 	}
-	stranger := c.stranger()
+	stranger = c.stranger()
 	if !c.outcome(kept) {
-		return
+		return false
 	}
 	if stranger {
 		p.mu.strangers.outcome(kept)
 	}
 	c.at = p.unixNow()
 	p.mu.conducts.put(id, c)
+	return stranger
 }
 
 func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {

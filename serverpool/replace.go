@@ -26,9 +26,14 @@ const chooseInterval = 5 * time.Second
 // replace a server, and searchBurst how many at once after a quiet time. More
 // finds better servers sooner, less sends fewer queries.
 const (
-	searchRate  = 1.0 / 45
-	searchBurst = 250
+	searchRate  = 1.0 / 50
+	searchBurst = 400
 )
+
+// enoughSayNo is how many servers the pool wants to know that say no at times, so
+// that their yes can be trusted, before it asks no more strangers in order to
+// replace a server. More has more to choose from, less asks fewer.
+const enoughSayNo = 150
 
 // noBetterWait is how long a known server is left alone that is not better than
 // those connected. More spares the pool from looking at it again, less has it at
@@ -50,11 +55,14 @@ type replacing struct {
 // judged is what a session is judged by.
 type judged struct {
 	tally
-	seen    lespay.ResponseTimeStats // what is in the tally
-	since   mclock.AbsTime           // begin of the session
-	at      mclock.AbsTime           // of the tally
-	asked   bool                     // to go
-	askedAt mclock.AbsTime
+	seen  lespay.ResponseTimeStats // what is in the tally
+	since mclock.AbsTime           // begin of the session
+	at    mclock.AbsTime           // of the tally
+	asked bool                     // to go
+	// isNew is set if it was not known before, stranger if nothing was known of its
+	// promises either, counted once it was counted among these.
+	isNew, stranger, counted bool
+	askedAt                  mclock.AbsTime
 }
 
 // judge brings the tally up to date.
@@ -102,11 +110,28 @@ func (p *ServerPool) judgeLocked() {
 		n := p.ns.GetNode(id)
 		stays := n == nil || p.ns.GetState(n).HasAll(p.st.alwaysConnect) || s.asked && now.Sub(s.askedAt) < dropAgain
 		seats[i] = seated{s.tally, s.since, stays}
+		p.countNewcomerLocked(s, now)
 	}
 	worst := r.worst(now, seats)
 	if r.isSet = worst >= 0; r.isSet {
 		r.leaving = ids[worst]
 	}
+}
+
+// countNewcomerLocked counts what a server gives that was not known before, once
+// that can be told.
+func (p *ServerPool) countNewcomerLocked(s *session, now mclock.AbsTime) {
+	if !s.isNew || s.counted || !s.enough() || now.Sub(s.since) < minTrial {
+		return
+	}
+	s.counted = true
+	r := &p.mu.replacing
+	if s.stranger {
+		r.strangers.add(s.mean())
+	} else {
+		r.others.add(s.mean())
+	}
+	p.mu.strangers.disappoint = r.strangersDisappoint()
 }
 
 // replace asks the application to drop the server that is to go, if the next one
@@ -137,7 +162,13 @@ func (p *ServerPool) replace() {
 func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 	if p.ask != nil {
 		c, _ := p.mu.conducts.get(n.ID())
-		if c.mute() || c.trust(&p.mu.strangers) < barReplace {
+		switch {
+		case c.mute():
+			return false
+		case c.trust(&p.mu.strangers) >= barReplace:
+		case c.stranger() && p.mu.sayNo < enoughSayNo:
+			return true // its yes will not do, but a no makes it known
+		default:
 			return false
 		}
 	}
@@ -147,7 +178,7 @@ func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 	}
 	var t tally
 	t.add(p.values.GetNode(n.ID()).RtStats().Distribution(false, p.values.StatsExpFactor()))
-	return !t.enough() || t.upper() > s.mean()+minGain
+	return !t.enough() || t.mean() > s.mean()+minGain
 }
 
 // askToLeave asks the application to drop a server, if it has given a way to do

@@ -106,6 +106,7 @@ func (p *ServerPool) setSession(id enode.ID, s *session) {
 		delete(p.mu.sessions, id)
 	} else {
 		p.mu.sessions[id] = s
+		p.mu.hadEnough = p.mu.hadEnough || len(p.mu.sessions) >= p.cfg.Wanted
 	}
 }
 
@@ -114,9 +115,10 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 	st := p.st
 	state := op.Machine().GetState(n)
 	h := p.historyOf(n)
-	p.dialDecides(n.ID(), true)
+	stranger := p.dialDecides(n.ID(), true)
 	p.mu.Lock()
 	p.mu.ownNet.reacted()
+	s.stranger, s.isNew = stranger, state.HasNone(st.hasValue)
 	p.mu.Unlock()
 	if state.HasAll(st.dialed) {
 		if ip := n.IP(); ip != nil && netutil.IsLAN(ip) { // loopback included

@@ -238,6 +238,9 @@ func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 		if state.HasNone(p.st.alwaysConnect) {
 			p.mix.gave(state.HasAll(p.st.hasValue))
 		}
+		p.mu.Lock()
+		p.mu.netCap.dialed(n.IP())
+		p.mu.Unlock()
 		h := p.historyOf(n)
 		h.given, h.isGiven = p.clock.Now(), true
 		p.setHistory(op, n, h)

@@ -29,6 +29,9 @@ const (
 	// before the path counts as dead. More takes longer to notice, less gives up
 	// queries where many are dead or packets get lost.
 	deadPathAfter = 8
+	// answerProves is how long an answer proves that the path works: those who
+	// stay silent are often the last ones to be heard of. More notices later.
+	answerProves = time.Minute
 	// probePath is how often a query is made over a dead path. More notices sooner
 	// that it works again, less sends less for nothing.
 	probePath = 5 * time.Second
@@ -112,7 +115,11 @@ func (c *conduct) outcome(kept bool) bool {
 func (c *conduct) stranger() bool { return c.no == 0 && c.kept == 0 && c.broken == 0 }
 
 // strangers is what became of promises of servers of which nothing was known.
-type strangers struct{ kept, broken float64 }
+type strangers struct {
+	kept, broken float64
+	// disappoint is set when what they give is worse than what others give.
+	disappoint bool
+}
 
 func (s *strangers) outcome(kept bool) {
 	if s.kept+s.broken >= maxStrangers {
@@ -125,8 +132,13 @@ func (s *strangers) outcome(kept bool) {
 	}
 }
 
+// trust returns how much a stranger's promise is worth.
 func (s *strangers) trust() float64 {
-	return (strangersKept + s.kept) / (strangersKept + strangersBroken + s.kept + s.broken)
+	trust := (strangersKept + s.kept) / (strangersKept + strangersBroken + s.kept + s.broken)
+	if s.disappoint {
+		trust /= 2
+	}
+	return trust
 }
 
 // trust returns the probability that a promise will be kept, from what the
@@ -144,6 +156,7 @@ type demand struct {
 	missing int           // servers that are wanted and not on their way
 	since   time.Duration // how long too few servers have been connected
 	replace bool          // nobody waits; a server is to be replaced
+	cold    bool          // there have not been enough servers yet
 }
 
 // bar returns the trust that a promise needs now.
@@ -151,9 +164,9 @@ func (d demand) bar(s *strangers) float64 {
 	switch {
 	case d.replace:
 		return barReplace
-	case d.since >= patient:
+	case d.since >= patient && !d.cold:
 		return 0
-	case d.since >= choosy || d.missing > 1:
+	case d.since >= choosy || d.missing > 1 || d.cold:
 		return s.trust()
 	}
 	return barOne
@@ -162,22 +175,24 @@ func (d demand) bar(s *strangers) float64 {
 // path is the network between us and the servers, as far as UDP goes.
 type path struct {
 	silent int            // queries in a row without an answer
-	probe  mclock.AbsTime // when one was last made over a dead path
+	proven mclock.AbsTime // until when an answer proves that it works
+	isDead bool
+	probe  mclock.AbsTime // when a query was last made over a dead path
 }
 
-func (p *path) hear(a Answer) {
+func (p *path) hear(a Answer, now mclock.AbsTime) {
 	if a == Silent {
 		p.silent++
+		p.isDead = p.silent >= deadPathAfter && now >= p.proven
 	} else {
-		p.silent = 0
+		p.silent, p.isDead = 0, false
+		p.proven = now.Add(answerProves)
 	}
 }
 
-func (p *path) dead() bool { return p.silent >= deadPathAfter }
-
 // ask tells whether a query makes sense now.
 func (p *path) ask(now mclock.AbsTime) bool {
-	if !p.dead() {
+	if !p.isDead {
 		return true
 	}
 	if now.Sub(p.probe) < probePath {

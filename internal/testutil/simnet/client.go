@@ -122,7 +122,7 @@ func (c *Client) Stop() {
 		c.pool.DialFails(n, context.Canceled)
 	}
 	for len(c.mu.sessions) > 0 {
-		c.endLocked(c.mu.sessions[0])
+		c.leaveLocked(c.mu.sessions[0])
 	}
 }
 
@@ -202,6 +202,12 @@ func (c *Client) endLocked(s *session) {
 	c.pool.Unregister(s.node)
 }
 
+// leaveLocked ends a session from our side.
+func (c *Client) leaveLocked(s *session) {
+	s.server.left(c.net.now())
+	c.endLocked(s)
+}
+
 func (c *Client) sessionLocked(id enode.ID) *session {
 	for _, s := range c.mu.sessions {
 		if s.node.ID() == id {
@@ -216,7 +222,7 @@ func (c *Client) Disconnect(n *enode.Node) {
 	c.after(0, func() {
 		if s := c.sessionLocked(n.ID()); s != nil {
 			c.mu.record.Drops++
-			c.endLocked(s)
+			c.leaveLocked(s)
 			c.scheduleLocked()
 		}
 	})

@@ -18,6 +18,7 @@ const (
 	forAnswers
 	forOrder
 	forClasses
+	forLeft
 )
 
 // generator returns the generator of one server (or of the network, -1) for one

@@ -23,6 +23,7 @@ type server struct {
 
 	presence  *alternation
 	room      *alternation
+	free      time.Duration // until when the client's old place is free
 	evictions *series
 }
 
@@ -80,7 +81,16 @@ func (s *server) hasRoom(t time.Duration) bool {
 	if s.sybil {
 		return s.cfg.SybilsRefuse == 0 || t < s.cfg.SybilsRefuse
 	}
-	return !s.liar && s.room.at(t)
+	return !s.liar && (s.room.at(t) || t < s.free)
+}
+
+// left is called when the client has ended its session: its place is free until
+// somebody else takes it.
+func (s *server) left(t time.Duration) {
+	if s.cfg.Full > 0 {
+		free, _ := s.cfg.spells()
+		s.free = t + exponential(s.cfg.generator(s.index, forLeft, uint64(t)), free)
+	}
 }
 
 // Answer is what comes of a query by UDP.
