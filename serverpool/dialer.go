@@ -21,8 +21,9 @@ type NodeDialer interface {
 
 // dial is a node that was given out.
 type dial struct {
-	begun   bool // its dial was seen
-	reached bool // it led to a connection; guarded by the pool's mutex
+	begun    bool // its dial was seen
+	promised bool // the server said that it has room
+	reached  bool // it led to a connection; guarded by the pool's mutex
 }
 
 // Dialer wraps next so that the pool learns what becomes of the nodes that it
@@ -58,7 +59,10 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	conn, err := d.next.Dial(ctx, n)
+	begin := d.pool.clock.Now()
+	limited, done := d.pool.limitDial(ctx, ours)
+	conn, err := d.next.Dial(limited, n)
+	done()
 	if conn == nil && err == nil {
 		err = errNoConn
 	}
@@ -66,6 +70,7 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 	case ours == nil:
 		return conn, err
 	case err == nil:
+		d.pool.learnPatience(d.pool.clock.Now().Sub(begin))
 		return d.pool.dialConnected(n, ours, conn), nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		d.pool.dialFailed(n, ours, calledOff, nil)
@@ -73,6 +78,26 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 		d.pool.dialFailed(n, ours, broken, err)
 	}
 	return nil, err
+}
+
+// limitDial returns the context for a dial of ours.
+func (p *ServerPool) limitDial(ctx context.Context, d *dial) (context.Context, context.CancelFunc) {
+	if d == nil || d.promised {
+		return ctx, func() {}
+	}
+	p.mu.Lock()
+	limit := p.mu.patience.limit()
+	p.mu.Unlock()
+	if limit == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+func (p *ServerPool) learnPatience(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.patience.connected(d)
 }
 
 // Why dials failed, where the dialer does not say.
@@ -98,7 +123,7 @@ func (p *ServerPool) dialBegins(n *enode.Node) (d *dial, err error) {
 			err = banned(b.reason)
 			return
 		}
-		d = &dial{begun: true}
+		d = &dial{begun: true, promised: p.promised(n.ID())}
 		p.setDialed(op, n, d, dialTimeout)
 	})
 	return d, err

@@ -2,7 +2,6 @@ package serverpool
 
 import (
 	"context"
-	"errors"
 	"net"
 	"testing"
 	"time"
@@ -22,9 +21,9 @@ func TestLeastWaiting(t *testing.T) {
 	require.Empty(t, leastWaiting(nil, 2))
 }
 
-// outage lets all dials of some servers fail until each waits for half an hour
-// at least.
-func outage(w *world, src *source, d NodeDialer, nodes []*enode.Node) {
+// turnAwayAll has some servers refuse all connections until each waits for half
+// an hour at least.
+func turnAwayAll(w *world, src *source, d NodeDialer, nodes []*enode.Node) {
 	for {
 		least := time.Hour
 		for _, n := range nodes {
@@ -36,15 +35,23 @@ func outage(w *world, src *source, d NodeDialer, nodes []*enode.Node) {
 		src.feed(nodes...)
 		for range nodes {
 			if n := w.next(10 * time.Second); n != nil {
-				_, err := d.Dial(context.Background(), n)
-				require.Error(w.t, err)
+				conn, err := d.Dial(context.Background(), n)
+				require.NoError(w.t, err)
+				conn.Close()
 			}
 		}
 	}
 }
 
-// After an outage every server has a long wait before it. A few minutes later
-// the pool tries some of them nevertheless.
+// closedByPeer is a dialer to servers that end every connection at once.
+func closedByPeer(context.Context, *enode.Node) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	theirs.Close()
+	return ours, nil
+}
+
+// When every server has a long wait before it the pool tries some of them
+// nevertheless after a few minutes.
 func TestWaitsLeaveSomeCandidates(t *testing.T) {
 	edit := func(c *Config) { c.Query = nil }
 	for _, restarts := range []bool{false, true} {
@@ -55,9 +62,9 @@ func TestWaitsLeaveSomeCandidates(t *testing.T) {
 				w.pool.AddSource(src)
 				w.pool.Start()
 			}
-			d := w.pool.Dialer(dialFunc(func(context.Context, *enode.Node) (net.Conn, error) { return nil, errors.New("no") }))
+			d := w.pool.Dialer(dialFunc(closedByPeer))
 			open()
-			outage(w, src, d, nodes)
+			turnAwayAll(w, src, d, nodes)
 			if restarts {
 				restart(w, edit)
 				open()

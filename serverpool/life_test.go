@@ -208,6 +208,7 @@ func TestSilentServersAreWarnedOfEveryTwentieth(t *testing.T) {
 		nodes := publicNodes(0, 59)
 		w.set(always(Silent), nodes...)
 		w.pool.AddSource(newSource(nodes...))
+		provePath(w)
 		w.pool.Start()
 		require.Nil(t, w.next(9*time.Second))
 		require.Equal(t, 59, w.pool.Status().Silent)

@@ -32,10 +32,13 @@ const widenAfter = 2 * time.Second
 
 // quota is how many of quotaOf dials in a row may go to one network, and that many
 // more for each step that the cap is widened. More spends more of the dials on
-// whoever owns one, fewer makes less use of networks with many servers.
+// whoever owns one, fewer makes less use of networks with many servers. It holds
+// when at least quotaOthers of these dials went elsewhere, so that there is an
+// elsewhere.
 const (
-	quotaOf = 20
-	quota   = 3
+	quotaOf     = 20
+	quota       = 3
+	quotaOthers = 8
 )
 
 // dialed notes a dial.
@@ -49,13 +52,17 @@ func (c *netCap) spent(ip net.IP) bool {
 	if c.base == math.MaxInt32 {
 		return false
 	}
-	count, of := uint(0), network(ip)
+	count, others, of := uint(0), 0, network(ip)
 	for _, latest := range c.latest {
-		if latest == of {
+		switch latest {
+		case of:
 			count++
+		case "":
+		default:
+			others++
 		}
 	}
-	return count >= quota*(1+c.v4.Limit-c.base)
+	return others >= quotaOthers && count >= quota*(1+c.v4.Limit-c.base)
 }
 
 // network names the network of an address, "" if it is exempt.

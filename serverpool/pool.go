@@ -96,9 +96,11 @@ type ServerPool struct {
 		strangers  strangers
 		path4      path
 		path6      path
+		patience   patience
 		ownNet     ownNetwork
 		needed     bool           // somebody waits for a candidate
 		sayNo      int            // servers that were heard to say no, in this run
+		lastGiven  mclock.AbsTime // when a candidate was given out
 		hadEnough  bool           // servers connected at some time
 		shortSince mclock.AbsTime // when there were too few servers for the first time after there were enough
 		lastUsable mclock.AbsTime // when there was no lack of candidates, see floor.go
@@ -286,7 +288,8 @@ func (p *ServerPool) Start() {
 		p.ns.Operation(p.addTrusted)
 		p.mix.start()
 		p.mu.Lock()
-		p.mu.lastUsable, p.mu.shortSince = p.clock.Now(), p.clock.Now()
+		now := p.clock.Now()
+		p.mu.lastUsable, p.mu.shortSince, p.mu.lastGiven = now, now, now
 		p.setTickLocked()
 		p.setChooseTimerLocked()
 		p.mu.Unlock()

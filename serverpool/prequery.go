@@ -43,9 +43,11 @@ func (p *ServerPool) searchingLocked() bool {
 
 // demandLocked returns how much a server is needed.
 func (p *ServerPool) demandLocked() demand {
+	now := p.clock.Now()
 	return demand{
 		missing: p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials),
-		since:   p.clock.Now().Sub(p.mu.shortSince),
+		since:   now.Sub(p.mu.shortSince),
+		idle:    now.Sub(p.mu.lastGiven),
 		replace: p.searchingLocked(),
 		cold:    !p.mu.hadEnough,
 	}
@@ -60,8 +62,7 @@ func (p *ServerPool) retargetLocked() {
 	case p.searchingLocked():
 		target = minQueries
 	default:
-		// At least one for each server that is missing.
-		target, direct = min(max(p.mu.limit.limit(), p.demandLocked().missing), maxQueries), 1
+		target, direct = p.mu.limit.limit(), 1
 	}
 	p.fill.SetTarget(target)
 	if p.direct != nil {
@@ -98,7 +99,7 @@ func (p *ServerPool) approachLocked(n *enode.Node, trusted bool) (ask bool) {
 	c, _ := p.mu.conducts.get(n.ID())
 	switch {
 	case !p.pathLocked(n).ask(now):
-	case c.mute() && p.mu.needed && p.demandLocked().since >= patient && p.mu.mutes.wait(now) == 0:
+	case c.mute() && p.mu.needed && p.demandLocked().idle >= patient && p.mu.mutes.wait(now) == 0:
 		p.mu.mutes.take(now)
 	default:
 		return true
@@ -148,6 +149,15 @@ func (p *ServerPool) believe(n *enode.Node, answer Answer) (again, ok bool) {
 		return c.answered && c.silent == 1 && wanted && p.mu.bucket.wait(p.clock.Now()) == 0, false
 	}
 	return false, false
+}
+
+// promised tells whether a server's last answer was a yes that is not decided
+// yet.
+func (p *ServerPool) promised(id enode.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, _ := p.mu.conducts.get(id)
+	return c.promised
 }
 
 // dialDecides takes into account what became of a dial. It returns true if it was

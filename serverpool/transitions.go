@@ -240,6 +240,7 @@ func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 		}
 		p.mu.Lock()
 		p.mu.netCap.dialed(n.IP())
+		p.mu.lastGiven = p.clock.Now()
 		p.mu.Unlock()
 		h := p.historyOf(n)
 		h.given, h.isGiven = p.clock.Now(), true

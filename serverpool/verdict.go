@@ -28,7 +28,7 @@ const (
 	// deadPathAfter is how many queries in a row, to any servers, stay silent
 	// before the path counts as dead. More takes longer to notice, less gives up
 	// queries where many are dead or packets get lost.
-	deadPathAfter = 8
+	deadPathAfter = 32
 	// answerProves is how long an answer proves that the path works: those who
 	// stay silent are often the last ones to be heard of. More notices later.
 	answerProves = time.Minute
@@ -58,7 +58,8 @@ const (
 	barReplace = 0.7
 	barOne     = 0.6
 	// choosy is how long the pool waits for a better promise when one server is
-	// missing, and patient how long for one that is no worse than a stranger's.
+	// missing, and patient how long without any candidate for one that is no worse
+	// than a stranger's.
 	// More wastes fewer dials, less is sooner.
 	choosy  = 5 * time.Second
 	patient = time.Minute
@@ -155,6 +156,7 @@ func (c *conduct) trust(s *strangers) float64 {
 type demand struct {
 	missing int           // servers that are wanted and not on their way
 	since   time.Duration // how long too few servers have been connected
+	idle    time.Duration // since a candidate was given out
 	replace bool          // nobody waits; a server is to be replaced
 	cold    bool          // there have not been enough servers yet
 }
@@ -164,7 +166,7 @@ func (d demand) bar(s *strangers) float64 {
 	switch {
 	case d.replace:
 		return barReplace
-	case d.since >= patient && !d.cold:
+	case d.idle >= patient:
 		return 0
 	case d.since >= choosy || d.missing > 1 || d.cold:
 		return s.trust()

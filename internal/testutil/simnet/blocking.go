@@ -40,6 +40,7 @@ func Blocking(pool BlockingPool) Pool {
 type blocking struct {
 	pool   BlockingPool
 	dialer NodeDialer
+	giveUp func(*enode.Node) // tells the client that the pool ended a dial
 	mu     struct {
 		sync.Mutex
 		conns map[enode.ID]*conn // dials and connections
@@ -87,10 +88,19 @@ type connKey struct{}
 
 // Dial implements NodeDialer. It waits until the client knows what comes of the
 // dial.
-func (b *blocking) Dial(ctx context.Context, _ *enode.Node) (net.Conn, error) {
+func (b *blocking) Dial(ctx context.Context, n *enode.Node) (net.Conn, error) {
 	c := ctx.Value(connKey{}).(*conn)
-	if err := <-c.result; err != nil {
-		return nil, err
+	select {
+	case err := <-c.result:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			b.take(n)
+			b.giveUp(n)
+		}
+		return nil, ctx.Err()
 	}
 	ours, theirs := net.Pipe()
 	c.peer = theirs

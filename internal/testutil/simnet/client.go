@@ -61,7 +61,7 @@ type Client struct {
 		started    time.Duration
 		asking     bool // for a candidate
 		held       []*enode.Node
-		dialing    []*enode.Node              // in order of their beginning
+		dialing    []*dialing                 // in order of their beginning
 		dialed     map[enode.ID]time.Duration // by node, when
 		history    []dialed                   // the same in order
 		sessions   []*session                 // in order of their beginning
@@ -105,6 +105,9 @@ func (c *Client) Start(pool Pool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pool = pool
+	if b, ok := pool.(*blocking); ok {
+		b.giveUp = c.giveUp
+	}
 	c.mu.running = true
 	c.mu.started = c.net.now()
 	c.mu.counted = c.mu.started
@@ -118,8 +121,8 @@ func (c *Client) Stop() {
 	defer c.mu.Unlock()
 	c.countLocked()
 	c.mu.running = false
-	for _, n := range c.mu.dialing {
-		c.pool.DialFails(n, context.Canceled)
+	for _, d := range c.mu.dialing {
+		c.pool.DialFails(d.node, context.Canceled)
 	}
 	for len(c.mu.sessions) > 0 {
 		c.leaveLocked(c.mu.sessions[0])
@@ -168,8 +171,9 @@ func (c *Client) always(d time.Duration, f func()) mclock.Timer {
 	})
 }
 
-func (c *Client) beginLocked(n *enode.Node, s *server) {
-	c.endDialLocked(n)
+func (c *Client) beginLocked(d *dialing, s *server) {
+	n := d.node
+	c.endDialLocked(d)
 	tracker, err := c.pool.Register(n)
 	if err != nil {
 		panic(fmt.Sprintf("simnet: a running pool does not register a node: %v", err))

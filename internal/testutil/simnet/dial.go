@@ -49,7 +49,8 @@ func (c *Client) dialLocked(n *enode.Node) {
 	}
 	c.mu.dialed[n.ID()] = now
 	c.mu.history = append(c.mu.history, dialed{n.ID(), now})
-	c.mu.dialing = append(c.mu.dialing, n)
+	d := &dialing{node: n}
+	c.mu.dialing = append(c.mu.dialing, d)
 	c.mu.record.Dials++
 	index := c.net.Index(n.ID())
 	if index < c.net.cfg.Crowd {
@@ -58,48 +59,78 @@ func (c *Client) dialLocked(n *enode.Node) {
 	c.pool.DialBegins(n)
 	switch s := c.net.server(index); {
 	case s.present(now):
-		c.after(s.rtt, func() { c.connectedLocked(n, s) })
+		c.after(s.rtt, func() { c.connectedLocked(d, s) })
 	case s.refuses:
-		c.after(s.rtt, func() { c.dialFailedLocked(n, ErrRefused) })
+		c.after(s.rtt, func() { c.dialFailedLocked(d, ErrRefused) })
 	default:
-		c.after(dialTimeout, func() { c.dialFailedLocked(n, ErrTimeout) })
+		c.after(dialTimeout, func() { c.dialFailedLocked(d, ErrTimeout) })
 	}
 }
 
-func (c *Client) isDialingLocked(id enode.ID) bool {
-	return slices.ContainsFunc(c.mu.dialing, func(n *enode.Node) bool { return n.ID() == id })
+// dialing is a dial under way.
+type dialing struct {
+	node      *enode.Node
+	connected bool
+	over      bool // the pool did not want to wait any longer
+}
+
+func (c *Client) isDialingLocked(id enode.ID) bool { return c.findDialLocked(id) != nil }
+
+func (c *Client) findDialLocked(id enode.ID) *dialing {
+	for _, d := range c.mu.dialing {
+		if d.node.ID() == id {
+			return d
+		}
+	}
+	return nil
 }
 
 // endDialLocked frees the slot of a dial.
-func (c *Client) endDialLocked(n *enode.Node) {
-	i := slices.Index(c.mu.dialing, n)
+func (c *Client) endDialLocked(d *dialing) {
+	i := slices.Index(c.mu.dialing, d)
 	c.mu.dialing = slices.Delete(c.mu.dialing, i, i+1)
 }
 
-func (c *Client) dialFailedLocked(n *enode.Node, err error) {
-	c.pool.DialFails(n, err)
-	c.wastedLocked(n)
+func (c *Client) dialFailedLocked(d *dialing, err error) {
+	if !d.over {
+		c.pool.DialFails(d.node, err)
+		c.wastedLocked(d)
+	}
 }
 
-func (c *Client) wastedLocked(n *enode.Node) {
-	c.endDialLocked(n)
+// giveUp ends a dial that the pool's dialer has ended.
+func (c *Client) giveUp(n *enode.Node) {
+	c.after(0, func() {
+		if d := c.findDialLocked(n.ID()); d != nil && !d.connected {
+			d.over = true
+			c.wastedLocked(d)
+		}
+	})
+}
+
+func (c *Client) wastedLocked(d *dialing) {
+	c.endDialLocked(d)
 	c.mu.record.Wasted++
 	c.scheduleLocked()
 }
 
 // connectedLocked goes on with the handshakes.
-func (c *Client) connectedLocked(n *enode.Node, s *server) {
-	c.pool.DialConnects(n)
+func (c *Client) connectedLocked(d *dialing, s *server) {
+	if d.over {
+		return
+	}
+	d.connected = true
+	c.pool.DialConnects(d.node)
 	c.after(handshake*s.rtt, func() {
 		now := c.net.now()
 		switch {
 		case len(c.mu.sessions) >= c.cfg.Wanted: // others were faster
-			c.dialFailedLocked(n, context.Canceled)
+			c.dialFailedLocked(d, context.Canceled)
 		case s.present(now) && s.hasRoom(now):
-			c.beginLocked(n, s)
+			c.beginLocked(d, s)
 		default:
-			c.pool.Refused(n)
-			c.wastedLocked(n)
+			c.pool.Refused(d.node)
+			c.wastedLocked(d)
 		}
 	})
 }
