@@ -99,12 +99,16 @@ func TestForgottenNodeIsNotGivenOutTwice(t *testing.T) {
 
 func TestForgettingAConnectedServer(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
-		n := testutil.PublicNode(1)
+		n := testutil.Node(1, 1, "10.0.0.1")
+		w.set(always(Yes), n)
+		w.pool.AddSource(newSource(n))
 		w.pool.Start()
-		w.befriend(1000, n)
-		tracker := w.connect(n)
+		tracker := w.connect(w.mustNext(time.Second))
 		serve(tracker, 1000)
+		public := testutil.Node(1, 2, "99.0.0.1")
+		require.Equal(t, "10.0.0.1", w.pool.DialNode(public).IP().String())
 		require.NoError(t, w.pool.Forget(n.ID()))
+		require.Equal(t, "99.0.0.1", w.pool.DialNode(public).IP().String())
 		require.Equal(t, "[connected]", w.state(n))
 		serve(tracker, 10)
 		s, ok := w.pool.NodeStatus(n.ID())
