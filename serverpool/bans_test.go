@@ -77,12 +77,16 @@ func TestBansAreForgottenInTime(t *testing.T) {
 // The one that ends first makes room, whenever it was set.
 func TestBansAreBounded(t *testing.T) {
 	bs := newBans(nil)
+	var first uint64 // to end
 	for i := range uint64(maxBans) {
-		bs.add(idOf(i), time.Hour+time.Duration((i*7919)%maxBans)*time.Minute, "", after(0))
+		minutes := (i*7919 + 500) % maxBans // all different
+		bs.add(idOf(i), time.Hour+time.Duration(minutes)*time.Minute, "", after(0))
+		if minutes == 0 {
+			first = i
+		}
 	}
 	bs.add(idOf(5), 2*time.Hour, "again", after(time.Minute))
 	require.Equal(t, maxBans, bs.len())
-	first := uint64(0) // 0 · 7919 is least
 	bs.add(idOf(maxBans), time.Minute, "", after(2*time.Minute))
 	require.Equal(t, maxBans, bs.len())
 	_, ok := bs.get(idOf(first))

@@ -46,26 +46,39 @@
 //	                                                                        dial, 16 s for the handshakes; 30 s
 //	                                                                        in all where dials are not seen
 //	connected      RegisterNode               UnregisterNode                none
-//	redialWait     the end of an attempt      its timeout, RegisterNode     10 s … 2,000 h, see redial.go
-//	alwaysConnect  Start, for trusted URLs    never                         none
+//	redialWait     the end of an attempt,     its timeout, RegisterNode     10 s … 2,000 h, see redial.go;
+//	               a ban                                                    a ban's length
+//	alwaysConnect  Start for trusted URLs,    SetTrusted                    none
+//	               SetTrusted
 //
 // # Policies
 //
 // Each is in a file of its own: redial.go how long a server is left alone,
 // weight.go what it is worth, timeout.go how long to wait for an answer,
 // querylimit.go how many queries are made, netcap.go how many servers of one
-// network. These know neither clock nor lock nor randomness. In which order
+// network, bans.go how long a ban lasts, floor.go when waits are cut short. These know neither clock nor lock nor randomness. In which order
 // sources are served is in mix.go, which has a lock of its own.
+//
+// # Seeing and deciding
+//
+// [ServerPool.Status] tells what the pool is doing and why it has no more servers,
+// in numbers, in lists of nodes with the reason of each, and in a line of words,
+// which is also logged once a minute while no server is connected. [Events] are
+// functions that are told of everything that happens to nodes. Ban, Unban,
+// SetTrusted and Forget decide about single nodes while the pool runs. All of it
+// is there by JSON-RPC, see [PrivateClientAPI].
 //
 // # Concurrency
 //
 // All methods may be called from any goroutine. Changes of nodes' states are
 // operations of one [nodestate.NodeStateMachine]; its callbacks may take the
 // pool's mutex, and nothing starts an operation with that held. Each source is
-// read by a goroutine of its own, and each query and each filling of a set has
-// one while it takes; [NewStepped] makes a pool without any. The order of locks
-// is: registering, an operation's turn, the mix's, an iterator's or
-// a source's, the pool's, the fill set's, and those of package lespay last.
+// read by a goroutine of its own. Each query, each filling of a set and each call
+// of Config.Disconnect has one while it takes, and the events that wait to be
+// told have one together; [NewStepped] makes a pool without any. The order of
+// locks is: registering, an operation's turn, the mix's, an iterator's or a
+// source's, the pool's, the fill set's or that of waiting events, and those of
+// package lespay last.
 //
 // # Storage
 //
@@ -73,7 +86,8 @@
 // nodes of the state machine (setup version 2; field 0 is the RLP list
 // [[base, exp], waitStart, waitEnd] with unix seconds, field 3 the record of the
 // local address), under TrackerKey the service values of package lespay. New
-// are ledgers of bounded size, under DBKey and "x:" (see ledgerKind), which can be
-// deleted without harm: "x:h:" holds the histories of nodes without value (see
-// storedMemory).
+// are ledgers of bounded size, under DBKey and "x:", a letter, ":" and a node's id
+// (see ledgerKind): "x:h:" the histories of nodes without value (see
+// storedMemory), "x:b:" bans (see storedBan). They can be deleted without harm,
+// are written together, and are on disk 10 s after a change.
 package serverpool

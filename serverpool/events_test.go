@@ -191,6 +191,20 @@ func TestEventThatPanicsHarmsNothing(t *testing.T) {
 	})
 }
 
+// allTo are events that all call one function.
+func allTo(once func(name string, n *enode.Node)) Events {
+	return Events{
+		Found:     func(n *enode.Node, _ string) { once("found", n) },
+		Asked:     func(n *enode.Node) { once("asked", n) },
+		Answered:  func(n *enode.Node, _ Answer) { once("answered", n) },
+		Dialed:    func(n *enode.Node) { once("dialed", n) },
+		Refused:   func(n *enode.Node, _ string) { once("refused", n) },
+		Connected: func(n *enode.Node) { once("connected", n) },
+		Dropped:   func(n *enode.Node, _ error) { once("dropped", n) },
+		Banned:    func(n *enode.Node, _ BanInfo) { once("banned", n) },
+	}
+}
+
 // A function may call the pool, all of it.
 func TestEventsMayCallThePool(t *testing.T) {
 	var w *world
@@ -222,18 +236,7 @@ func TestEventsMayCallThePool(t *testing.T) {
 			all(name, n)
 		}
 	}
-	edit := func(c *Config) {
-		c.Events = Events{
-			Found:     func(n *enode.Node, _ string) { once("found", n) },
-			Asked:     func(n *enode.Node) { once("asked", n) },
-			Answered:  func(n *enode.Node, _ Answer) { once("answered", n) },
-			Dialed:    func(n *enode.Node) { once("dialed", n) },
-			Refused:   func(n *enode.Node, _ string) { once("refused", n) },
-			Connected: func(n *enode.Node) { once("connected", n) },
-			Dropped:   func(n *enode.Node, _ error) { once("dropped", n) },
-			Banned:    func(n *enode.Node, _ BanInfo) { once("banned", n) },
-		}
-	}
+	edit := func(c *Config) { c.Events = allTo(once) }
 	inBubble(t, edit, func(t *testing.T, world *world) {
 		w = world
 		n := testutil.PublicNode(1)

@@ -119,6 +119,7 @@ func TestFloorIsForNeedOnly(t *testing.T) {
 					need(w, src)
 				}
 				require.Len(t, w.timesAsked(n), asked)
+				require.Empty(t, w.log.infos("No other servers to try, some need not wait any longer"))
 			})
 		})
 	}
@@ -134,14 +135,17 @@ func TestFloorCountsFromTheStart(t *testing.T) {
 	p.Start()
 	p.stopHousekeeping() // it is done by hand here
 	p.setNeeded(true)
-	require.Equal(t, 1, guarded(p, func() int {
+	banned := testutil.FakeNode(2, 1)
+	require.NoError(t, p.Ban(banned, 9000*time.Hour, ""))
+	require.Equal(t, 2, guarded(p, func() int {
 		p.mu.waits[idOf(1)] = mclock.AbsTime(2000 * time.Hour)
+		p.mu.waits[banned.ID()] = mclock.AbsTime(1900 * time.Hour)
 		return len(p.mu.waits)
 	}))
 	require.Empty(t, p.belowFloor())
 	clock.Run(floorAfter - time.Second)
 	require.Empty(t, p.belowFloor())
 	clock.Run(time.Second)
-	require.Len(t, p.belowFloor(), 1)
+	require.Equal(t, []wait{{idOf(1), mclock.AbsTime(2000 * time.Hour)}}, p.belowFloor())
 	require.Empty(t, p.belowFloor(), "and not again at once")
 }

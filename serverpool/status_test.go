@@ -61,7 +61,13 @@ func TestStatusFollowsANode(t *testing.T) {
 		require.Equal(t, "dialed", s.State)
 		require.Equal(t, "yes", s.Answer)
 		require.Equal(t, "dialed", s.Reason)
+	})
+}
 
+func TestStatusOfAServer(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *world) {
+		n := testutil.PublicNode(1)
+		w.pool.Start()
 		tracker := w.connect(n)
 		for range 90 {
 			tracker.Served([]ServedRequest{{Amount: 1}}, 100*time.Millisecond)
@@ -71,7 +77,7 @@ func TestStatusFollowsANode(t *testing.T) {
 		}
 		tracker.Failed([]ServedRequest{{Amount: 3}})
 		time.Sleep(updatePeriod)
-		s = statusOfNode(t, w, n)
+		s := statusOfNode(t, w, n)
 		require.Equal(t, "connected", s.State)
 		require.Equal(t, "connected", s.Reason)
 		require.True(t, s.Known)
@@ -194,7 +200,9 @@ func TestListsOfAStatus(t *testing.T) {
 		last := w.pool.Status()
 		require.Len(t, last.KnownServers, maxListed, "as it was at the end")
 		last.KnownServers[0], last.Outcomes["full"] = NodeStatus{}, -1
-		require.NotEqual(t, last, w.pool.Status(), "a copy")
+		again := w.pool.Status() // those were copies
+		require.NotEqual(t, NodeStatus{}, again.KnownServers[0])
+		require.NotEqual(t, -1, again.Outcomes["full"])
 	})
 }
 
@@ -283,16 +291,21 @@ func TestDurationInJSON(t *testing.T) {
 	}
 }
 
-// The calls by JSON-RPC, over a real server.
-func TestPoolOverRPC(t *testing.T) {
+// overRPC returns a pool and a client of its API on a real server.
+func overRPC(t *testing.T) (*world, *rpc.Client) {
 	w := newWorld(t)
 	w.open(func(c *Config) { c.Clock = nil; c.Query = nil })
 	w.pool.Start()
 	server := rpc.NewServer()
-	defer server.Stop()
+	t.Cleanup(server.Stop)
 	require.NoError(t, server.RegisterName("vflux", w.pool.API()))
 	client := rpc.DialInProc(server)
-	defer client.Close()
+	t.Cleanup(client.Close)
+	return w, client
+}
+
+func TestPoolOverRPC(t *testing.T) {
+	w, client := overRPC(t)
 	friend, spammer, known := testutil.PublicNode(1), testutil.PublicNode(2), testutil.PublicNode(3)
 	serve(w.connect(known), 100)
 	w.pool.UnregisterNode(known)
@@ -335,6 +348,11 @@ func TestPoolOverRPC(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), "nothing is known")
 	}, 10*time.Second, time.Millisecond)
 
+}
+
+func TestBadCallsOverRPC(t *testing.T) {
+	_, client := overRPC(t)
+	spammer := testutil.PublicNode(2)
 	for _, call := range [][]any{
 		{"vflux_nodeStatus", "nobody"}, {"vflux_ban", "nobody", 1, ""}, {"vflux_unban", "enode://zz@1.2.3.4:5"},
 		{"vflux_setTrusted", "0x12", true}, {"vflux_forget", "enr:-"},
@@ -345,6 +363,7 @@ func TestPoolOverRPC(t *testing.T) {
 	for _, seconds := range []float64{0, -1} {
 		require.ErrorContains(t, client.Call(nil, "vflux_ban", spammer.ID(), seconds, ""), "time above 0")
 	}
+	var ban BanInfo
 	require.NoError(t, client.Call(&ban, "vflux_ban", spammer.ID(), 1e300, ""))
 	require.Equal(t, Duration(maxBan), ban.Left)
 }

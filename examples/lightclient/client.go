@@ -168,8 +168,8 @@ func (c *lightClient) addSources(network *network) error {
 	if err != nil {
 		return err
 	}
-	c.pool.AddSource(listed)
-	c.pool.AddSource(c.p2p.DiscoveryV5().RandomNodes())
+	c.pool.AddSource(enode.WithSourceName("dns", listed))
+	c.pool.AddSource(enode.WithSourceName("discv5", c.p2p.DiscoveryV5().RandomNodes()))
 	return nil
 }
 

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"time"
 )
 
 // display shows how a run goes on, a line a second; on a terminal the line is
@@ -18,6 +22,10 @@ type display struct {
 // headerEvery is how many lines stand below a header where lines are not
 // redrawn.
 const headerEvery = 20
+
+// wordsEvery is the time in seconds after which it is said again why there is no
+// server.
+const wordsEvery = 5
 
 var columns = []string{"time", "seen", "asked", "no", "silent", "dialed", "refused", "connected", "served", "median"}
 
@@ -38,6 +46,9 @@ func (d *display) show(seconds int, s summary) {
 		fmt.Fprint(d.w, "\r\033[K")
 	}
 	d.lines++
+	if s.Connected == 0 && seconds%wordsEvery == 0 {
+		fmt.Fprintln(d.w, s.Words)
+	}
 	fmt.Fprint(d.w, strings.Join(padded([]string{
 		fmt.Sprintf("%ds", seconds), fmt.Sprint(s.Seen), fmt.Sprint(s.Asked), fmt.Sprint(s.SaidNo),
 		fmt.Sprint(s.Silent), fmt.Sprint(s.Dialed), fmt.Sprint(s.Refused), fmt.Sprint(s.Connected),
@@ -76,5 +87,23 @@ func (s summary) text() string {
 	fmt.Fprintf(&b, "connected          %d (the first one %s)\n", s.Connected, first)
 	fmt.Fprintf(&b, "requests served    %d (failed %d, median answer %d ms)\n", s.RequestsServed, s.RequestsFailed, s.MedianAnswerMs)
 	fmt.Fprintf(&b, "known servers      %d (from earlier runs %d; dialed before any other: %d)\n", s.KnownServers, s.RestoredServers, s.KnownDialedFirst)
+	fmt.Fprintf(&b, "status             %s\n", s.Words)
+	fmt.Fprintf(&b, "last of each node  %s\n", counted(s.Outcomes))
+	for _, c := range s.Servers {
+		fmt.Fprintf(&b, "connected to       %s, found by %s: half of the answers within %v, 90%% within %v\n", c.ID.TerminalString(), c.Source,
+			time.Duration(c.MedianAnswer).Round(time.Millisecond), time.Duration(c.Percentile90).Round(time.Millisecond))
+	}
 	return b.String()
+}
+
+// counted lists counters, the largest first.
+func counted(counts map[string]int) string {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(counts[b]-counts[a], strings.Compare(a, b))
+	})
+	var parts []string
+	for _, name := range names {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[name], name))
+	}
+	return strings.Join(parts, ", ")
 }

@@ -92,12 +92,39 @@ func TestSummary(t *testing.T) {
 	require.Contains(t, sum.text(), "known servers      3 (from earlier runs 0; dialed before any other: 2)")
 }
 
+// The summary says what the pool is doing and why the others did not connect.
+func TestSummarySaysWhy(t *testing.T) {
+	n := testutil.PublicNode(1)
+	sum := new(stats).summary(serverpool.Status{
+		Words:    "looking for servers: 9 seen",
+		Outcomes: map[string]int{"silent": 2, "full": 5, "refused": 2},
+		ConnectedServers: []serverpool.NodeStatus{{
+			ID: n.ID(), Source: "source 2", Value: 7,
+			Median: serverpool.Duration(40 * time.Millisecond), Percentile90: serverpool.Duration(91234 * time.Microsecond),
+		}},
+	})
+	require.Contains(t, sum.text(), "status             looking for servers: 9 seen\n")
+	require.Contains(t, sum.text(), "last of each node  5 full, 2 refused, 2 silent\n")
+	require.Contains(t, sum.text(), n.ID().TerminalString()+", found by source 2: half of the answers within 40ms, 90% within 91ms\n")
+}
+
+// While there is no server it is said why, every few seconds.
+func TestDisplaySaysWhyThereIsNone(t *testing.T) {
+	var b bytes.Buffer
+	d := &display{w: &b}
+	for n := range 3 * wordsEvery {
+		d.show(n+1, summary{Words: "why"})
+	}
+	d.show(4*wordsEvery, summary{Words: "why", Connected: 1})
+	require.Equal(t, 3, bytes.Count(b.Bytes(), []byte("why\n")))
+}
+
 // Where the output is no terminal, each second is a line of its own.
 func TestDisplayWithoutTerminal(t *testing.T) {
 	var b bytes.Buffer
 	d := &display{w: &b}
 	for n := range headerEvery + 1 {
-		d.show(n+1, summary{Seen: n})
+		d.show(n+1, summary{Seen: n, Connected: 1})
 	}
 	d.end()
 	require.Equal(t, headerEvery+1+2, bytes.Count(b.Bytes(), []byte("\n")))

@@ -29,6 +29,19 @@ type summary struct {
 	KnownServers      int   `json:"knownServers"`     // at the end
 	RestoredServers   int   `json:"restoredServers"`  // known from earlier runs
 	KnownDialedFirst  int   `json:"knownDialedFirst"` // dials before the first one of a server not known before
+
+	Words    string            `json:"words"`    // what the pool says of itself
+	Outcomes map[string]int    `json:"outcomes"` // nodes, by what came of them last
+	Servers  []connectedServer `json:"servers"`  // the connected ones
+}
+
+// connectedServer is a connected server, as the pool sees it.
+type connectedServer struct {
+	ID           enode.ID            `json:"id"`
+	Source       string              `json:"source"`
+	Value        float64             `json:"value"` // what it gave, in average requests
+	MedianAnswer serverpool.Duration `json:"medianAnswer"`
+	Percentile90 serverpool.Duration `json:"percentile90"`
 }
 
 // stats gathers what a run shows beside the pool's own counters.
@@ -121,6 +134,10 @@ func (s *stats) summary(st serverpool.Status) summary {
 		FirstConnectionMs: -1,
 		RequestsServed:    s.mu.served, RequestsFailed: s.mu.failed,
 		KnownServers: st.Known, RestoredServers: st.Restored, KnownDialedFirst: s.knownFirstLocked(),
+		Words: st.Words, Outcomes: st.Outcomes,
+	}
+	for _, n := range st.ConnectedServers {
+		sum.Servers = append(sum.Servers, connectedServer{n.ID, n.Source, n.Value, n.Median, n.Percentile90})
 	}
 	if s.mu.first > 0 {
 		sum.FirstConnectionMs = s.mu.first.Milliseconds()
