@@ -20,7 +20,8 @@ const (
 	seconds unit = iota
 	share        // of 1
 	perHour
-	number
+	perSecond
+	megabytes
 )
 
 func (u unit) String(v float64) string {
@@ -29,8 +30,10 @@ func (u unit) String(v float64) string {
 		return fmt.Sprintf("%.1f%%", 100*v)
 	case perHour:
 		return fmt.Sprintf("%.1f/h", v)
-	case number:
-		return fmt.Sprintf("%.0f", v)
+	case perSecond:
+		return fmt.Sprintf("%.0f/s", v)
+	case megabytes:
+		return fmt.Sprintf("%.1f MB", v/1e6)
 	}
 	switch {
 	case v < 9.995:
@@ -54,6 +57,8 @@ var figures = []figure{
 	{name: "dials", title: "dials", unit: perHour},
 	{name: "wasted", title: "wasted dials", unit: perHour},
 	{name: "queries", title: "UDP queries", unit: perHour},
+	{name: "speed", title: "candidates, answers at once", unit: perSecond, higher: true},
+	{name: "memory", title: "memory", unit: megabytes},
 	{name: "drops", title: "servers dropped by the pool", unit: perHour, free: true},
 }
 
@@ -92,6 +97,7 @@ var targets = map[[2]string]target{
 	{"sybilsday", "sybils"}:  {atMost: 0.1},
 	{"sybilshalf", "sybils"}: {atMost: 0.05},
 	{"crowd", "crowded"}:     {atMost: 0.2},
+	{"speed", "speed"}:       {ratio: 3},
 }
 
 // targetOf returns what is asked of a side.

@@ -69,10 +69,13 @@ func simulate(out, progress io.Writer) error {
 		return err
 	}
 	began := time.Now()
-	r, err := doAll(runs, *workers, func(this run) (map[string]float64, error) {
-		return execute(binary, dir, this)
-	}, progress)
-	if err != nil {
+	r := make(results)
+	do := func(this run) (map[string]float64, error) { return execute(binary, dir, this) }
+	together, alone := split(runs)
+	if err := r.doAll(together, *workers, do, progress); err != nil {
+		return err
+	}
+	if err := r.doAll(alone, 1, do, progress); err != nil {
 		return err
 	}
 	text := report(r, seeds, time.Since(began))
@@ -109,10 +112,13 @@ func plan(only, side string, seeds []uint64) (runs []run, err error) {
 		if !selected.MatchString(sc.name) {
 			continue
 		}
-		for _, seed := range seeds {
+		for i, seed := range seeds {
+			if sc.seeds > 0 && i >= sc.seeds {
+				break
+			}
 			runs = append(runs, run{sc.name, "theirs", seed})
 			for _, s := range ourSides {
-				if ours.MatchString(s.name) {
+				if ours.MatchString(s.name) && sc.with(s.name) {
 					runs = append(runs, run{sc.name, s.name, seed})
 				}
 			}
@@ -124,12 +130,28 @@ func plan(only, side string, seeds []uint64) (runs []run, err error) {
 	return runs, nil
 }
 
+// split separates runs in virtual time from those that need the whole machine.
+func split(runs []run) (together, alone []run) {
+	for _, this := range runs {
+		if scenarioByName(this.scenario).speed {
+			alone = append(alone, this)
+		} else {
+			together = append(together, this)
+		}
+	}
+	return together, alone
+}
+
 // execute has the test binary do one run.
 func execute(binary, dir string, this run) (figures map[string]float64, err error) {
 	file := filepath.Join(dir, fmt.Sprintf("%s-%s-%d.json", this.scenario, this.side, this.seed))
 	cmd := exec.Command(binary, "-test.run", "^TestSimulate$", "-test.timeout", "10m",
 		"-sim.scenario", this.scenario, "-sim.side", this.side,
 		"-sim.seed", strconv.FormatUint(this.seed, 10), "-sim.out", file)
+	if !scenarioByName(this.scenario).speed {
+		// What happens in a bubble happens one after the other.
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	}
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%v: %w\n%s", this, err, output)
 	}
@@ -142,10 +164,9 @@ func execute(binary, dir string, this run) (figures map[string]float64, err erro
 
 // doAll does runs, several at once, and collects what they measure. It ends with
 // the first that fails.
-func doAll(runs []run, workers int, do func(run) (map[string]float64, error), progress io.Writer) (results, error) {
+func (r results) doAll(runs []run, workers int, do func(run) (map[string]float64, error), progress io.Writer) error {
 	var (
 		mu      sync.Mutex
-		r       = make(results)
 		failure error
 		wg      sync.WaitGroup
 	)
@@ -174,7 +195,7 @@ func doAll(runs []run, workers int, do func(run) (map[string]float64, error), pr
 		})
 	}
 	wg.Wait()
-	return r, failure
+	return failure
 }
 
 // report is both tables with a line about the run.

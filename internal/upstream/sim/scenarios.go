@@ -24,11 +24,22 @@ type scenario struct {
 	crash  bool // with a crash instead of a clean end
 	// known is how many servers are made known before, the crowded ones first.
 	known int
-	shows []string // figures beside those that every scenario of its kind shows
+	// speed and memory have the pool meet all nodes of the network, and one figure
+	// is measured instead of all others: candidates a second of real time, with
+	// all cores, or bytes.
+	speed, memory bool
+	seeds         int      // how many seeds are run at most; 0: all
+	shows         []string // figures beside those that every scenario of its kind shows
 }
 
 // shown returns the names of the figures for the table.
 func (s *scenario) shown() []string {
+	switch {
+	case s.speed:
+		return []string{"speed"}
+	case s.memory:
+		return []string{"memory"}
+	}
 	if s.length < time.Hour {
 		return append(s.shows, ofAStart...)
 	}
@@ -59,9 +70,17 @@ var scenarios = []scenario{
 	{name: "daynoquery", title: "no query function, 24 hours", noQuery: true, length: day},
 	{name: "dayp2p", title: "24 hours, p2p dials twice and reads ahead",
 		client: simnet.ClientConfig{Overdial: 2, Ahead: 2}, length: day},
+	{name: "speed", title: "1,000,000 discovered nodes, at full speed", speed: true, network: million, seeds: 3},
+	{name: "memory", title: "1,000,000 discovered nodes, 1,000 a second", memory: true, network: million, seeds: 1},
 }
 
 func sybils(c *simnet.Config) { c.Sybils = 0.3 }
+
+func million(c *simnet.Config) { c.Servers, c.Dead = 1e6, 0 }
+
+// with tells whether the scenario is of use for one of our sides: with
+// NewServerPool the bound on the rate of queries cannot be taken off.
+func (s *scenario) with(side string) bool { return side != "compat" || !s.speed && !s.memory }
 
 func scenarioByName(name string) *scenario {
 	for i := range scenarios {

@@ -24,10 +24,20 @@ var requests = []serverpool.RequestInfo{{Name: "any", InitAmount: 1, InitValue: 
 
 const mixTimeout = 100 * time.Millisecond // as in go-ethereum's light client
 
-// queryFunc is the client's query as existing pools take it.
-func queryFunc(c *simnet.Client) func(*enode.Node) int {
+// query asks a server.
+type query = func(context.Context, *enode.Node) simnet.Answer
+
+// application is what a pool has to do with, beside the store.
+type application struct {
+	source     enode.Iterator
+	ask        query             // nil: servers are dialed unasked
+	disconnect func(*enode.Node) // nil: the pool cannot drop servers
+}
+
+// queryFunc is a query as existing pools take it.
+func queryFunc(ask query) func(*enode.Node) int {
 	return func(n *enode.Node) int {
-		switch c.Ask(n) {
+		switch ask(context.Background(), n) {
 		case simnet.Yes:
 			return 1
 		case simnet.No:
@@ -38,16 +48,17 @@ func queryFunc(c *simnet.Client) func(*enode.Node) int {
 	}
 }
 
-func openTheirs(tr *trial, c *simnet.Client, source enode.Iterator) opened {
-	var query theirs.QueryFunc
-	if !tr.sc.noQuery {
-		query = queryFunc(c)
+func openTheirs(tr *trial, app application) opened {
+	var f theirs.QueryFunc
+	if app.ask != nil {
+		f = queryFunc(app.ask)
 	}
-	pool, it := theirs.NewServerPool(tr.store, dbKey, mixTimeout, query, mclock.System{}, nil,
+	pool, it := theirs.NewServerPool(tr.store, dbKey, mixTimeout, f, mclock.System{}, nil,
 		[]theirs.RequestInfo{{Name: "any", InitAmount: 1, InitValue: 1}})
-	pool.AddSource(source)
+	pool.AddSource(app.source)
 	pool.Start()
 	return opened{
+		it: it,
 		pool: simnet.Blocking(simnet.BlockingPool{
 			Iterator: it,
 			Register: func(n *enode.Node) (simnet.Tracker, error) {
@@ -64,7 +75,7 @@ func openTheirs(tr *trial, c *simnet.Client, source enode.Iterator) opened {
 		stop: func() {
 			it.Close() // which leaves sources open, if there is a query
 			pool.Stop()
-			source.Close()
+			app.source.Close()
 		},
 	}
 }
@@ -78,34 +89,40 @@ func (t theirTracker) Served(after time.Duration) {
 // Failed does nothing: there is no way to tell.
 func (theirTracker) Failed() {}
 
-func openOurs(tr *trial, c *simnet.Client, source enode.Iterator) opened {
+func openOurs(tr *trial, app application) opened {
 	config := serverpool.Config{
-		Requests:   requests,
-		Store:      tr.store,
-		DBKey:      dbKey,
-		Wanted:     5,
-		Clock:      mclock.System{},
-		Disconnect: func(n *enode.Node, _ error) { c.Disconnect(n) },
+		Requests: requests,
+		Store:    tr.store,
+		DBKey:    dbKey,
+		Wanted:   5,
+		Clock:    mclock.System{},
+		Seed:     tr.seed,
 	}
-	if !tr.sc.noQuery {
-		config.Query = func(_ context.Context, n *enode.Node) serverpool.Answer {
-			return [...]serverpool.Answer{serverpool.Silent, serverpool.No, serverpool.Yes}[c.Ask(n)]
+	if app.disconnect != nil {
+		config.Disconnect = func(n *enode.Node, _ error) { app.disconnect(n) }
+	}
+	if app.ask != nil {
+		config.Query = func(ctx context.Context, n *enode.Node) serverpool.Answer {
+			return [...]serverpool.Answer{serverpool.Silent, serverpool.No, serverpool.Yes}[app.ask(ctx, n)]
 		}
+	}
+	if tr.sc.speed || tr.sc.memory {
+		config.QueryRate = -1
 	}
 	pool, err := serverpool.New(config)
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	return startOurs(pool, source)
+	return startOurs(pool, app.source)
 }
 
-func openCompat(tr *trial, c *simnet.Client, source enode.Iterator) opened {
-	var query serverpool.QueryFunc
-	if !tr.sc.noQuery {
-		query = queryFunc(c)
+func openCompat(tr *trial, app application) opened {
+	var f serverpool.QueryFunc
+	if app.ask != nil {
+		f = queryFunc(app.ask)
 	}
-	pool, _ := serverpool.NewServerPool(tr.store, dbKey, mixTimeout, query, mclock.System{}, nil, requests)
-	return startOurs(pool, source)
+	pool, _ := serverpool.NewServerPool(tr.store, dbKey, mixTimeout, f, mclock.System{}, nil, requests)
+	return startOurs(pool, app.source)
 }
 
 func startOurs(pool *serverpool.ServerPool, source enode.Iterator) opened {
@@ -127,7 +144,7 @@ func startOurs(pool *serverpool.ServerPool, source enode.Iterator) opened {
 	}
 	blocking := simnet.Blocking(b)
 	pool.Start()
-	return opened{pool: blocking, stop: pool.Stop}
+	return opened{pool: blocking, it: pool.Iterator(), stop: pool.Stop}
 }
 
 type ourTracker struct{ *serverpool.NodeValueTracker }

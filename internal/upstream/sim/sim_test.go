@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"os"
@@ -34,7 +35,14 @@ func TestSimulate(t *testing.T) {
 		t.Fatalf("no scenario %q or side %q", *scenarioFlag, *sideFlag)
 	}
 	var figures map[string]float64
-	synctest.Test(t, func(t *testing.T) { figures = newTrial(t, sc, open, *seedFlag).run() })
+	if sc.speed {
+		figures = newTrial(t, sc, open, *seedFlag).speed()
+	} else {
+		synctest.Test(t, func(t *testing.T) {
+			needVirtualClock(t)
+			figures = newTrial(t, sc, open, *seedFlag).run()
+		})
+	}
 	text, err := json.Marshal(figures)
 	if err != nil {
 		t.Fatal(err)
@@ -65,31 +73,35 @@ type trial struct {
 	t     *testing.T
 	sc    *scenario
 	open  opener
+	seed  uint64
 	net   *simnet.Network
 	store *memorydb.Database
 }
 
 // opener makes and starts a side's pool.
-type opener func(tr *trial, c *simnet.Client, source enode.Iterator) opened
+type opener func(tr *trial, app application) opened
 
 // opened is a running pool.
 type opened struct {
 	pool simnet.Pool
+	it   enode.Iterator // of candidates
 	stop func()
 }
 
 func newTrial(t *testing.T, sc *scenario, open opener, seed uint64) *trial {
-	needVirtualClock(t)
 	network, err := simnet.New(sc.config(seed), mclock.System{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &trial{t: t, sc: sc, open: open, net: network, store: memorydb.New()}
+	return &trial{t: t, sc: sc, open: open, seed: seed, net: network, store: memorydb.New()}
 }
 
 // run plays the scenario and returns what was measured.
 func (tr *trial) run() map[string]float64 {
 	figures := make(map[string]float64)
+	if tr.sc.memory {
+		return tr.memory()
+	}
 	if tr.sc.known > 0 {
 		tr.befriend()
 	}
@@ -106,7 +118,7 @@ func (tr *trial) run() map[string]float64 {
 // there at that moment.
 func (tr *trial) play(length time.Duration, crash bool) simnet.Record {
 	client := simnet.NewClient(tr.net, tr.sc.client)
-	pool := tr.open(tr, client, tr.source().Iterator())
+	pool := tr.open(tr, tr.application(client))
 	client.Start(pool.pool)
 	time.Sleep(length)
 	synctest.Wait()
@@ -122,6 +134,14 @@ func (tr *trial) play(length time.Duration, crash bool) simnet.Record {
 		tr.store = survivor
 	}
 	return record
+}
+
+func (tr *trial) application(c *simnet.Client) application {
+	app := application{source: tr.source().Iterator(), disconnect: c.Disconnect}
+	if !tr.sc.noQuery {
+		app.ask = func(_ context.Context, n *enode.Node) simnet.Answer { return c.Ask(n) }
+	}
+	return app
 }
 
 func (tr *trial) source() *simnet.Source {
@@ -150,7 +170,7 @@ func copyOf(t *testing.T, db *memorydb.Database) *memorydb.Database {
 // befriend makes servers known to a pool: each serves the same for a while.
 func (tr *trial) befriend() {
 	client := simnet.NewClient(tr.net, tr.sc.client)
-	pool := tr.open(tr, client, tr.source().Iterator())
+	pool := tr.open(tr, tr.application(client))
 	for i := range tr.sc.known {
 		n := tr.net.Node(i)
 		tracker, err := pool.pool.Register(n)
