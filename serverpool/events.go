@@ -50,12 +50,15 @@ func (p *ServerPool) tellAsked(n *enode.Node) {
 	}
 }
 
-func (p *ServerPool) tellAnswered(n *enode.Node, answer Answer) {
+// tellAnswered is told whether the node is a candidate now.
+func (p *ServerPool) tellAnswered(n *enode.Node, answer Answer, ok bool) {
 	outcome := outcomeSilent
-	switch answer {
-	case Yes, Unasked:
+	switch {
+	case ok:
 		outcome = outcomeCandidate
-	case No:
+	case answer == Yes:
+		outcome = outcomeNotBelieved
+	case answer == No:
 		outcome = outcomeFull
 	default:
 		answer = Silent

@@ -17,7 +17,7 @@ func TestSetTrustedWhileRunning(t *testing.T) {
 		n, src := testutil.PublicNode(1), newSource()
 		w.pool.AddSource(src)
 		w.pool.Start()
-		w.set(always(Yes), n)
+		w.set(always(Unasked), n)
 		failUntil(w, src, n, 200*time.Second)
 		require.NoError(t, w.pool.SetTrusted(n, true))
 		require.Equal(t, n.ID(), w.mustNext(time.Minute).ID(), "its waits are over")

@@ -14,6 +14,7 @@ const (
 	outcomeAsked       = "asked"
 	outcomeFull        = "full"
 	outcomeSilent      = "silent"
+	outcomeNotBelieved = "not believed"
 	outcomeCandidate   = "candidate"
 	outcomeUnneeded    = "not needed in time"
 	outcomeGiven       = "given out"

@@ -190,7 +190,7 @@ func (p *ServerPool) onQuery(op nodestate.Op, n *enode.Node, oldState, newState 
 func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
 	again, ok := p.believe(n, answer)
 	p.countAnswer(answer, ok)
-	p.tellAnswered(n, answer)
+	p.tellAnswered(n, answer, ok)
 	switch {
 	case again:
 		p.askAgain(op, n)

@@ -33,7 +33,8 @@ func (s *Status) search() string {
 		}
 	}
 	for _, outcome := range []string{
-		outcomeFull, outcomeSilent, outcomeAsked, outcomeDialed, outcomeRefused, outcomeTimedOut, outcomeNotDialed, outcomeNotAccepted,
+		outcomeFull, outcomeSilent, outcomeNotBelieved, outcomeAsked, outcomeDialed, outcomeRefused, outcomeTimedOut,
+		outcomeNotDialed, outcomeNotAccepted,
 	} {
 		add(s.Outcomes[outcome], outcome)
 	}
