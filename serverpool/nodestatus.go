@@ -24,6 +24,11 @@ type NodeStatus struct {
 	Source  string `json:"source"` // that brought it last; "known", "trusted" or "inbound" if none has lately
 	Answer  string `json:"answer"` // to the last query; empty if there was none lately
 
+	UDP            string  `json:"udp"`            // "answers", "mute" (takes no queries, as it seems), or empty if it was not asked enough
+	PromisesKept   int     `json:"promisesKept"`   // of room, by a connection
+	PromisesBroken int     `json:"promisesBroken"` // halved by each one kept
+	Trust          float64 `json:"trust"`          // in its next promise, from 0 to 1
+
 	Weight       uint64   `json:"weight"`       // chance of being chosen, relative to other known servers
 	Value        float64  `json:"value"`        // of its service, in average requests, decayed
 	SessionValue float64  `json:"sessionValue"` // of these in the session under way
@@ -74,6 +79,14 @@ func (p *ServerPool) statusOf(id enode.ID, n *enode.Node) NodeStatus {
 	if note.asked {
 		s.Answer = note.answer.String()
 	}
+	c, _ := p.mu.conducts.get(id)
+	switch {
+	case c.mute():
+		s.UDP = "mute"
+	case c.answered:
+		s.UDP = "answers"
+	}
+	s.PromisesKept, s.PromisesBroken, s.Trust = int(c.kept), int(c.broken), c.trust(&p.mu.strangers)
 	s.Trusted = p.isTrustedLocked(id)
 	if until, ok := p.mu.waits[id]; ok {
 		s.Wait = Duration(max(until.Sub(now), 0))

@@ -29,6 +29,10 @@ type Status struct {
 	Outcomes    map[string]int `json:"outcomes"`    // nodes seen lately, by what came of them last
 	EventsLost  int            `json:"eventsLost"`  // calls of Config.Events that were not made
 
+	UDP4Dead    bool `json:"udp4Dead"`    // nobody answers queries by IPv4, so that servers are dialed unasked
+	UDP6Dead    bool `json:"udp6Dead"`    // the same by IPv6
+	NetworkDown bool `json:"networkDown"` // nobody reacts at all, which is held against no server
+
 	Needed     bool     `json:"needed"`     // somebody waits for a candidate
 	Wanted     int      `json:"wanted"`     // servers
 	Connected  int      `json:"connected"`  // registered servers
@@ -94,6 +98,9 @@ func (p *ServerPool) counters() Status {
 		NotAccepted: maps.Clone(c.turnedAway),
 		Outcomes:    maps.Clone(p.mu.notes.outcomes),
 		EventsLost:  lost,
+		UDP4Dead:    p.mu.path4.isDead,
+		UDP6Dead:    p.mu.path6.isDead,
+		NetworkDown: p.mu.ownNet.down(len(p.mu.sessions)),
 		Needed:      p.mu.needed,
 		Wanted:      p.cfg.Wanted,
 		Connected:   len(p.mu.sessions),

@@ -2,16 +2,13 @@ package serverpool
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/ethereum/go-ethereum/rpc"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lespool/lespool/internal/testutil"
@@ -100,6 +97,52 @@ func TestStatusOfAServer(t *testing.T) {
 		s = statusOfNode(t, w, n)
 		require.Equal(t, "banned: spam", s.Reason)
 		require.Equal(t, Duration(time.Hour), s.Banned)
+	})
+}
+
+// What a server's answers are worth is there to see, and so is a path by which
+// none come.
+func TestStatusOfPromisesAndSilence(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *world) {
+		good, bad, mute := testutil.PublicNode(1), testutil.PublicNode(2), testutil.PublicNode(3)
+		w.set(always(Yes), good, bad)
+		w.set(always(Silent), mute)
+		src := newSource(good, bad, mute)
+		w.pool.AddSource(src)
+		d := w.pool.Dialer(dialFunc(closedByPeer))
+		w.pool.Start()
+		for range 2 {
+			if n := w.mustNext(time.Second); n.ID() == good.ID() {
+				w.connect(n)
+			} else {
+				conn, err := d.Dial(context.Background(), n)
+				require.NoError(t, err)
+				conn.Close()
+			}
+		}
+		require.Nil(t, w.next(30*time.Second))
+		src.feed(mute)
+		require.Nil(t, w.next(time.Second))
+		a, b, c := statusOfNode(t, w, good), statusOfNode(t, w, bad), statusOfNode(t, w, mute)
+		require.Equal(t, []any{"answers", 1, 0}, []any{a.UDP, a.PromisesKept, a.PromisesBroken})
+		require.Equal(t, []any{"answers", 0, 1}, []any{b.UDP, b.PromisesKept, b.PromisesBroken})
+		require.Equal(t, []any{"mute", 0, 0}, []any{c.UDP, c.PromisesKept, c.PromisesBroken})
+		require.Greater(t, a.Trust, c.Trust)
+		require.Greater(t, c.Trust, b.Trust)
+
+		require.False(t, w.pool.Status().UDP4Dead)
+		silent := publicNodes(100, 2*deadPathAfter)
+		w.set(always(Silent), silent...)
+		time.Sleep(answerProves)
+		src.feed(silent...)
+		w.next(10 * time.Second)
+		s := w.pool.Status()
+		require.True(t, s.UDP4Dead)
+		require.False(t, s.UDP6Dead)
+		require.False(t, s.NetworkDown, "a server is connected")
+		require.Contains(t, s.Words, "nobody answers by UDP")
+		w.pool.UnregisterNode(good)
+		require.True(t, w.pool.Status().NetworkDown)
 	})
 }
 
@@ -208,11 +251,14 @@ func TestListsOfAStatus(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	for want, s := range map[string]Status{
-		"no server, and nobody has asked the iterator for one":       {Wanted: 5},
-		"looking for servers: no source has brought a node":          {Wanted: 5, Needed: true},
-		"looking for servers: 1 seen":                                {Wanted: 5, Dialed: 1, Seen: 1},
-		"5 servers connected":                                        {Wanted: 5, Connected: 5, Seen: 100},
-		"2 of 5 servers connected, looking for more: 9 seen, 3 full": {Wanted: 5, Connected: 2, Seen: 9, Outcomes: map[string]int{"full": 3}},
+		"no server, and nobody has asked the iterator for one":                 {Wanted: 5},
+		"looking for servers: no source has brought a node":                    {Wanted: 5, Needed: true},
+		"looking for servers: 1 seen":                                          {Wanted: 5, Dialed: 1, Seen: 1},
+		"5 servers connected":                                                  {Wanted: 5, Connected: 5, Seen: 100},
+		"looking for servers: 9 seen, nobody answers by UDP":                   {Seen: 9, Needed: true, UDP6Dead: true},
+		"looking for servers: 9 seen, nobody reacts: is the own network down?": {Seen: 9, Needed: true, UDP4Dead: true, NetworkDown: true},
+		"looking for servers: 9 seen, 4 not believed":                          {Seen: 9, Needed: true, Outcomes: map[string]int{"not believed": 4}},
+		"2 of 5 servers connected, looking for more: 9 seen, 3 full":           {Wanted: 5, Connected: 2, Seen: 9, Outcomes: map[string]int{"full": 3}},
 		"looking for servers: 132 seen, 87 full, 12 silent, next redial in 14s": {
 			Wanted: 5, Needed: true, Seen: 132, Outcomes: map[string]int{"full": 87, "silent": 12},
 			Waiting: 99, NextRedial: Duration(13800 * time.Millisecond),
@@ -272,123 +318,4 @@ func TestShortText(t *testing.T) {
 	require.Equal(t, "\uFFFD", shortText("\xff"))
 	long := shortText(strings.Repeat("ä", maxText))
 	require.Equal(t, strings.Repeat("ä", maxText/2), long)
-}
-
-func TestDurationInJSON(t *testing.T) {
-	for d, text := range map[Duration]string{
-		0: "0", Duration(14 * time.Second): "14", Duration(1500 * time.Millisecond): "1.5", Duration(-time.Minute): "-60",
-	} {
-		b, err := json.Marshal(d)
-		require.NoError(t, err)
-		require.Equal(t, text, string(b))
-		var again Duration
-		require.NoError(t, json.Unmarshal(b, &again))
-		require.Equal(t, d, again)
-	}
-	require.Equal(t, "1m0s", fmt.Sprint(Duration(time.Minute)))
-	for _, bad := range []string{"1e300", `"1s"`, "{}"} {
-		require.Error(t, json.Unmarshal([]byte(bad), new(Duration)), bad)
-	}
-}
-
-// overRPC returns a pool and a client of its API on a real server.
-func overRPC(t *testing.T) (*world, *rpc.Client) {
-	w := newWorld(t)
-	w.open(func(c *Config) { c.Clock = nil; c.Query = nil })
-	w.pool.Start()
-	server := rpc.NewServer()
-	t.Cleanup(server.Stop)
-	require.NoError(t, server.RegisterName("vflux", w.pool.API()))
-	client := rpc.DialInProc(server)
-	t.Cleanup(client.Close)
-	return w, client
-}
-
-func TestPoolOverRPC(t *testing.T) {
-	w, client := overRPC(t)
-	friend, spammer, known := testutil.PublicNode(1), testutil.PublicNode(2), testutil.PublicNode(3)
-	serve(w.connect(known), 100)
-	w.pool.UnregisterNode(known)
-
-	var ban BanInfo
-	require.NoError(t, client.Call(&ban, "vflux_ban", spammer.ID(), 3600, "spam"))
-	require.Equal(t, spammer.ID(), ban.ID)
-	require.Equal(t, "spam", ban.Reason)
-	require.Equal(t, Duration(time.Hour), ban.Left)
-	var bans []BanInfo
-	require.NoError(t, client.Call(&bans, "vflux_bans"))
-	require.Len(t, bans, 1)
-	var was bool
-	require.NoError(t, client.Call(&was, "vflux_unban", spammer.URLv4()))
-	require.True(t, was)
-	require.NoError(t, client.Call(&was, "vflux_unban", spammer.String()))
-	require.False(t, was)
-	var raw json.RawMessage
-	require.NoError(t, client.Call(&raw, "vflux_bans"))
-	require.Equal(t, "[]", string(raw))
-
-	require.NoError(t, client.Call(nil, "vflux_setTrusted", friend.String(), true))
-	var s Status
-	require.NoError(t, client.Call(&s, "vflux_poolStatus"))
-	require.Equal(t, 1, s.Trusted)
-	require.Equal(t, 1, s.Known)
-	require.Len(t, s.KnownServers, 1)
-	require.Equal(t, known.ID(), s.KnownServers[0].ID)
-	require.NotEmpty(t, s.Words)
-	require.ErrorContains(t, client.Call(nil, "vflux_ban", friend.ID(), 1.5, ""), "trusted")
-	require.NoError(t, client.Call(nil, "vflux_setTrusted", friend.ID(), false), "known by now, so its id will do")
-
-	var node NodeStatus
-	require.NoError(t, client.Call(&node, "vflux_nodeStatus", "0x"+known.ID().String()))
-	require.True(t, node.Known)
-	require.Equal(t, known.String(), node.Node.String())
-	require.NoError(t, client.Call(nil, "vflux_forget", known.ID()))
-	require.Eventually(t, func() bool { // its last flag is gone in a moment
-		err := client.Call(&node, "vflux_nodeStatus", known.ID())
-		return err != nil && strings.Contains(err.Error(), "nothing is known")
-	}, 10*time.Second, time.Millisecond)
-
-}
-
-func TestBadCallsOverRPC(t *testing.T) {
-	_, client := overRPC(t)
-	spammer := testutil.PublicNode(2)
-	for _, call := range [][]any{
-		{"vflux_nodeStatus", "nobody"}, {"vflux_ban", "nobody", 1, ""}, {"vflux_unban", "enode://zz@1.2.3.4:5"},
-		{"vflux_setTrusted", "0x12", true}, {"vflux_forget", "enr:-"},
-	} {
-		require.ErrorContains(t, client.Call(nil, call[0].(string), call[1:]...), "neither a node id nor", call[0])
-	}
-	require.ErrorContains(t, client.Call(nil, "vflux_setTrusted", testutil.PublicNode(77).ID(), true), "no TCP endpoint")
-	for _, seconds := range []float64{0, -1} {
-		require.ErrorContains(t, client.Call(nil, "vflux_ban", spammer.ID(), seconds, ""), "time above 0")
-	}
-	var ban BanInfo
-	require.NoError(t, client.Call(&ban, "vflux_ban", spammer.ID(), 1e300, ""))
-	require.Equal(t, Duration(maxBan), ban.Left)
-}
-
-// Names in JSON begin with a small letter, at all depths.
-func TestNamesInJSON(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
-		w.pool.Start()
-		w.connect(testutil.PublicNode(1))
-		require.NoError(t, w.pool.Ban(testutil.PublicNode(2), time.Minute, ""))
-		for _, v := range []any{w.pool.Status(), w.pool.Bans()[0]} {
-			b, err := json.Marshal(v)
-			require.NoError(t, err)
-			var fields map[string]any
-			require.NoError(t, json.Unmarshal(b, &fields))
-			if list, ok := fields["connectedServers"].([]any); ok {
-				require.Len(t, list, 1)
-				for name, value := range list[0].(map[string]any) {
-					require.NotNil(t, value)
-					require.Equal(t, strings.ToLower(name[:1]), name[:1])
-				}
-			}
-			for name := range fields {
-				require.Equal(t, strings.ToLower(name[:1]), name[:1])
-			}
-		}
-	})
 }

@@ -39,6 +39,12 @@ func (s *Status) search() string {
 		add(s.Outcomes[outcome], outcome)
 	}
 	add(s.Banned, "banned")
+	switch {
+	case s.NetworkDown:
+		parts = append(parts, "nobody reacts: is the own network down?")
+	case s.UDP4Dead || s.UDP6Dead:
+		parts = append(parts, "nobody answers by UDP")
+	}
 	if s.Waiting > 0 {
 		parts = append(parts, "next redial in "+time.Duration(s.NextRedial).Round(time.Second).String())
 	}
