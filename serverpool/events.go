@@ -11,8 +11,8 @@ import (
 // more may have happened. They may call any method of the pool, except that Stop
 // waits half a second for its own caller there. One that takes its time delays
 // those after it and nothing else: up to 4,096 calls wait, further ones are lost
-// and counted in [Status.EventsLost]. One that panics is logged. Stop lets what
-// waits be delivered for half a second; none is called after it has returned.
+// and counted in [Status.EventsLost]. One that panics is logged. Stop waits for
+// what is left to be told for half a second; what is left then is dropped.
 type Events struct {
 	// Found is told of a node that was not seen before, or not among the latest
 	// 16,384, and which source brought it. It is not asked or dialed yet.

@@ -64,6 +64,8 @@ func (l *ledger[T]) put(id enode.ID, entry T) {
 	l.dirty[id] = struct{}{}
 }
 
+func (l *ledger[T]) has(id enode.ID) bool { return l.lru.Contains(id) }
+
 func (l *ledger[T]) remove(id enode.ID) { l.lru.Remove(id) }
 
 // ids returns the nodes that have an entry, the latest last.
@@ -132,6 +134,7 @@ func (l *ledger[T]) load(db ethdb.Iteratee, now moment) (bad int, err error) {
 
 // anyLedger is what the pool needs of every ledger.
 type anyLedger interface {
+	has(id enode.ID) bool
 	remove(id enode.ID)
 	load(db ethdb.Iteratee, now moment) (bad int, err error)
 	takeDirty() []ledgerChange

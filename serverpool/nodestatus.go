@@ -45,19 +45,21 @@ type NodeStatus struct {
 const maxListed = 100
 
 // NodeStatus returns what is known of a node. It may be called at any time; ok
-// is false if nothing is known, as of nodes that did not come up lately, and of
-// all nodes after Stop.
+// is false if nothing is, as of nodes that were never tried and did not come up
+// lately, and of all nodes after Stop.
 func (p *ServerPool) NodeStatus(id enode.ID) (s NodeStatus, ok bool) {
 	n := p.ns.GetNode(id)
-	p.mu.Lock()
-	noted := p.mu.notes.lru.Contains(id)
-	_, banned := p.mu.bans.active(id, p.clock.Now())
-	stopped := p.mu.lastStatus != nil
-	p.mu.Unlock()
-	if stopped || n == nil && !noted && !banned {
+	if n == nil && !p.knows(id) || p.lastStatus() != nil {
 		return NodeStatus{}, false
 	}
 	return p.statusOf(id, n), true
+}
+
+// knows tells whether anything is known of a node outside of the machine.
+func (p *ServerPool) knows(id enode.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.notes.lru.Contains(id) || slices.ContainsFunc(p.ledgers, func(l anyLedger) bool { return l.has(id) })
 }
 
 // statusOf describes a node, which is nil if the machine does not know it.
@@ -88,9 +90,11 @@ func (p *ServerPool) statusOf(id enode.ID, n *enode.Node) NodeStatus {
 	}
 	s.PromisesKept, s.PromisesBroken, s.Trust = int(c.kept), int(c.broken), c.trust(&p.mu.strangers)
 	s.Trusted = p.isTrustedLocked(id)
-	if until, ok := p.mu.waits[id]; ok {
-		s.Wait = Duration(max(until.Sub(now), 0))
+	until := p.mu.waits[id]
+	if r, ok := p.mu.memory.get(id); ok {
+		until = max(until, r.until) // begun in an earlier run
 	}
+	s.Wait = Duration(max(until.Sub(now), 0))
 	if b, ok := p.mu.bans.active(id, now); ok {
 		s.Banned = Duration(b.until.Sub(now))
 	}

@@ -193,6 +193,26 @@ func TestReasonsOfNodes(t *testing.T) {
 	})
 }
 
+// What earlier runs have learned of a node can be seen before it comes up.
+func TestStatusOfANodeFromAnEarlierRun(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *world) {
+		n, src := testutil.PublicNode(1), newSource()
+		w.set(always(Unasked), n)
+		w.pool.AddSource(src)
+		w.pool.Start()
+		failUntil(w, src, n, 100*time.Second)
+		restart(w, nil)
+		s := statusOfNode(t, w, n)
+		require.Equal(t, "idle", s.State)
+		require.InDelta(t, 100, time.Duration(s.Wait).Seconds(), 50)
+		w.pool.Start()
+		src = newSource(n)
+		w.pool.AddSource(src)
+		require.Nil(t, w.next(time.Second))
+		require.Equal(t, "source 1", statusOfNode(t, w, n).Source)
+	})
+}
+
 // Newer go-ethereums name the sources of nodes.
 func TestSourceThatHasAName(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
