@@ -48,7 +48,7 @@ func (ns *NodeStateMachine) apply(nd *node, from, to uint64) {
 		if (from^to)&ns.persistent != 0 {
 			ns.markDirty(nd)
 		}
-		ns.pushState(nd, from, to)
+		ns.queue.push(change{nd: nd, from: from, to: to, field: stateChange})
 	}
 	ns.noteFlagless(nd)
 }

@@ -81,13 +81,13 @@ func (ns *NodeStateMachine) open(call string) Op {
 // runtime.Goexit is on its way up. A panic of a subscriber takes its way up,
 // with its stack, once the rest of the queue has run.
 func (ns *NodeStateMachine) end(op Op) {
-	defer ns.finish(op)
+	defer ns.finish()
 	ns.drain(op)
 }
 
-func (ns *NodeStateMachine) finish(op Op) {
+func (ns *NodeStateMachine) finish() {
 	if ns.queue.len() > 0 {
-		ns.finishRest(op)
+		ns.finishRest(Op{ns, ns.generation.Load()})
 	} else {
 		ns.close()
 	}
@@ -99,9 +99,17 @@ func (ns *NodeStateMachine) finishRest(op Op) {
 	ns.drainRest(op)
 }
 
+// drain calls the subscribers of the oldest change, but for those that were called
+// before one of them panicked, until there is none.
 func (ns *NodeStateMachine) drain(op Op) {
 	for ns.queue.len() > 0 || len(ns.flagless) > 0 && ns.sweep() {
-		ns.callNext(op)
+		if c := *ns.queue.front(); c.field == stateChange {
+			ns.callStateSubs(op, c)
+		} else {
+			ns.columns[c.field].callSubs(op, c)
+		}
+		ns.queue.pop()
+		ns.nextSub = 0
 	}
 }
 
@@ -152,19 +160,6 @@ func (ns *NodeStateMachine) drainToPanic(op Op) (done bool) {
 	}()
 	ns.drain(op)
 	return true
-}
-
-// callNext calls the subscribers of the oldest change, but for those that were
-// called before one of them panicked.
-func (ns *NodeStateMachine) callNext(op Op) {
-	c := *ns.queue.front()
-	if c.field != stateChange {
-		ns.columns[c.field].callSubs(op, c)
-	} else {
-		ns.callStateSubs(op, c)
-	}
-	ns.queue.pop()
-	ns.nextSub = 0
 }
 
 func (ns *NodeStateMachine) callStateSubs(op Op, c change) {

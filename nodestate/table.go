@@ -66,7 +66,9 @@ func (t *table) find(n *enode.Node) *node {
 }
 
 func (t *table) findOther(n *enode.Node) *node {
-	t.last = t.lookUp(n)
+	id := n.ID()
+	hash := t.hasher.hash(&id)
+	t.last = t.shardOfHash(hash).nodes.find(hash, n)
 	return t.last
 }
 
