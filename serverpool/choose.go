@@ -21,11 +21,12 @@ import (
 // until it has one that gives at least z, and keeps that one for a typical
 // session, gets on average
 //
-//	R(z) = (Σ q≥z: q·H + Σ q<z: q·τ) / (Σ q≥z: H + Σ q<z: τ + Σ δ)
+//	R(z) = (Σ q≥z: q·H + Σ q<z: q·τ − Σ δ) / (Σ q≥z: H + Σ q<z: τ + Σ δ)
 //
 // where the sums are over what the servers gave that were tried lately, H is how
 // long sessions last, τ how long it takes to see that a server is not good
-// enough, and δ what it costs to get from one to the next. The best R(z) is what
+// enough, and δ what it costs to get from one to the next, a time in which the slot
+// gives −1, the least there is. The best R(z) is what
 // a slot should give. A server is worth replacing when even the upper confidence
 // bound of what it gives is below that; the bound is the one of UCB-V (Audibert,
 // Munos, Szepesvári, "Exploration-exploitation tradeoff using variance
@@ -43,10 +44,10 @@ const (
 	maxTried = 64
 	// hope is how many servers better than all that were tried are believed in.
 	// More search longer before they take what they get for the best.
-	hope = 0.5
+	hope = 2
 	// hopeSpread is how different servers are believed to be, from before any was
-	// tried, as a standard deviation of scores: a factor of two in time.
-	hopeSpread = 0.22
+	// tried, as a standard deviation of scores: a factor of three to four in time.
+	hopeSpread = 0.4
 	// priorSession is the session length that the first observations are added
 	// to, and priorTrial the time that it takes to find a server not good enough.
 	// Longer sessions, and shorter trials, make a longer search worth while.
@@ -72,7 +73,7 @@ const (
 
 	// dropPause is the time between two replacements. More is calmer, less leaves
 	// a bad start sooner.
-	dropPause = 15 * time.Second
+	dropPause = 5 * time.Second
 	// dropWait is the least redial wait of a server that was replaced. More keeps
 	// the pool from coming back to it, less lets it show that it has improved.
 	dropWait = 30 * time.Minute
@@ -123,24 +124,6 @@ type seated struct {
 	stays bool           // whatever it gives
 }
 
-// newcomers sums up what servers gave that were not known before.
-type newcomers struct{ sum, count float64 }
-
-// fewNewcomers is how many have to be seen before their mean says anything, and
-// maxNewcomers how many speak for the next. More is steadier.
-const (
-	fewNewcomers = 3
-	maxNewcomers = 16
-)
-
-func (n *newcomers) add(mean float64) {
-	if n.count >= maxNewcomers {
-		n.sum, n.count = n.sum/2, n.count/2
-	}
-	n.sum += mean
-	n.count++
-}
-
 // chooser learns what servers of this network give and how long they stay. It is
 // not safe for concurrent use.
 type chooser struct {
@@ -152,25 +135,8 @@ type chooser struct {
 	trials   time.Duration // sum of the sessions that ended in a replacement
 	replaced int           // of these
 
-	// Newcomers of whose promises nothing was known, and others.
-	strangers, others newcomers
-
 	lastDrop mclock.AbsTime
 	dropped  bool
-}
-
-// strangersDisappoint tells whether servers of whose promises nothing is known
-// give less than others. Before others were seen they are believed to be better:
-// who takes everybody has a reason.
-func (c *chooser) strangersDisappoint() bool {
-	if c.strangers.count < fewNewcomers {
-		return false
-	}
-	mean := c.strangers.sum / c.strangers.count
-	if c.others.count < fewNewcomers {
-		return true
-	}
-	return mean+2*minGain < c.others.sum/c.others.count
 }
 
 // ended takes the result of a session. byUs tells that the pool asked for its
@@ -223,11 +189,11 @@ func (c *chooser) aspiration(now []seated) float64 {
 	slices.SortFunc(given, func(a, b float64) int { return cmp.Compare(b, a) })
 	// The more were tried, the less is left of the hope.
 	hoped := hope * float64(len(given)) / count
-	best, rest := hopeFor(given)
+	best, rest := hopeFor(given, count)
 	h, τ, δ := c.session().Seconds(), c.trial().Seconds(), moveCost.Seconds()
 	kept, keptSum, total := hoped, hoped*best, hoped+float64(len(given))
 	gain := func() float64 {
-		return (keptSum*h + rest*τ) / (kept*h + (total-kept)*τ + total*δ)
+		return (keptSum*h + rest*τ - total*δ) / (kept*h + (total-kept)*τ + total*δ)
 	}
 	r := gain()
 	for _, q := range given {
@@ -240,17 +206,17 @@ func (c *chooser) aspiration(now []seated) float64 {
 }
 
 // hopeFor returns what a better server than those would give, and the sum of
-// what they gave.
-func hopeFor(given []float64) (best, sum float64) {
+// what they gave. They are the latest of count servers.
+func hopeFor(given []float64, count float64) (best, sum float64) {
 	for _, q := range given {
 		sum += q
 	}
 	n := float64(len(given))
-	squares := hopeSpread * hopeSpread
+	variance := hopeSpread * hopeSpread / (count + 1)
 	for _, q := range given {
-		squares += (q - sum/n) * (q - sum/n)
+		variance += (q - sum/n) * (q - sum/n) / n
 	}
-	return min(sum/n+2*math.Sqrt(squares/(n+1)), 1), sum
+	return min(sum/n+2*math.Sqrt(variance), 1), sum
 }
 
 // worst returns the index of the server that should be replaced, −1 for none.

@@ -55,9 +55,23 @@
 //
 // Each is in a file of its own: redial.go how long a server is left alone,
 // weight.go what it is worth, timeout.go how long to wait for an answer,
-// querylimit.go how many queries are made, netcap.go how many servers of one
-// network, bans.go how long a ban lasts, floor.go when waits are cut short. These know neither clock nor lock nor randomness. In which order
-// sources are served is in mix.go, which has a lock of its own.
+// querylimit.go how many queries are made, verdict.go what their answers are
+// worth, netcap.go how many servers of one network there are and what share of the
+// dials it gets, patience.go how long a dial may take that nothing speaks for,
+// choose.go which connected server is worth replacing, bans.go how long a ban
+// lasts, floor.go when waits are cut short. These know neither clock nor lock nor
+// randomness. In which order sources are served is in mix.go, which has a lock of
+// its own.
+//
+// # Choosing
+//
+// With [Config.Disconnect] the pool keeps looking for better servers. It judges
+// each connected one by its answers of the last minutes, on a scale that falls with
+// the logarithm of the time and where a failure counts as 10 s, and knows what the
+// servers gave that it has tried lately. When one gives less than a place should
+// give (choose.go has the model), the pool asks for a candidate, slowly, and when
+// one has promised room has the application drop the server. Servers that were
+// replaced are left alone for half an hour.
 //
 // # Seeing and deciding
 //
@@ -88,6 +102,7 @@
 // local address), under TrackerKey the service values of package lespay. New
 // are ledgers of bounded size, under DBKey and "x:", a letter, ":" and a node's id
 // (see ledgerKind): "x:h:" the histories of nodes without value (see
-// storedMemory), "x:b:" bans (see storedBan). They can be deleted without harm,
-// are written together, and are on disk 10 s after a change.
+// storedMemory), "x:b:" bans (see storedBan), "x:u:" how nodes behaved when they
+// were asked (see storedConduct). They can be deleted without harm, are written
+// together, and are on disk 10 s after a change.
 package serverpool

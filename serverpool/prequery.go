@@ -38,7 +38,7 @@ func (p *ServerPool) setNeeded(needed bool) {
 // searchingLocked tells whether candidates are looked for in order to replace a
 // server, and nobody waits for one.
 func (p *ServerPool) searchingLocked() bool {
-	return p.ask != nil && !p.mu.needed && p.mu.replacing.isSet && !(p.mu.path4.isDead || p.mu.path6.isDead)
+	return p.ask != nil && !p.mu.needed && p.mu.replacing.isSet && (p.mu.path4.works() || p.mu.path6.works())
 }
 
 // demandLocked returns how much a server is needed.
@@ -47,7 +47,7 @@ func (p *ServerPool) demandLocked() demand {
 	return demand{
 		missing: p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials),
 		since:   now.Sub(p.mu.shortSince),
-		idle:    now.Sub(p.mu.lastGiven),
+		idle:    now.Sub(max(p.mu.lastGiven, p.mu.shortSince)),
 		replace: p.searchingLocked(),
 		cold:    !p.mu.hadEnough,
 	}
@@ -68,6 +68,20 @@ func (p *ServerPool) retargetLocked() {
 	if p.direct != nil {
 		p.direct.SetTarget(direct)
 	}
+}
+
+// choosyLocked tells whether the pool has time, and servers enough to ask, to leave
+// out those whose promise it would not believe yet.
+func (p *ServerPool) choosyLocked() bool {
+	d := p.demandLocked()
+	return p.ask != nil && !d.replace && d.bar(&p.mu.strangers) == barOne && p.mu.sayNo >= enoughSayNo
+}
+
+// dubiousLocked tells whether a yes of a node would not be enough for barOne, or
+// none can be expected.
+func (p *ServerPool) dubiousLocked(n *enode.Node) bool {
+	c, _ := p.mu.conducts.get(n.ID())
+	return c.mute() || c.trust(&p.mu.strangers) < barOne
 }
 
 // queryPause returns how long the next candidate has to wait.
@@ -160,25 +174,23 @@ func (p *ServerPool) promised(id enode.ID) bool {
 	return c.promised
 }
 
-// dialDecides takes into account what became of a dial. It returns true if it was
-// about the promise of a stranger.
-func (p *ServerPool) dialDecides(id enode.ID, kept bool) (stranger bool) {
+// dialDecides takes into account what became of a dial.
+func (p *ServerPool) dialDecides(id enode.ID, kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, ok := p.mu.conducts.get(id)
 	if !ok {
-		return false
+		return
 	}
-	stranger = c.stranger()
+	stranger := c.stranger()
 	if !c.outcome(kept) {
-		return false
+		return
 	}
 	if stranger {
 		p.mu.strangers.outcome(kept)
 	}
 	c.at = p.unixNow()
 	p.mu.conducts.put(id, c)
-	return stranger
 }
 
 func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/lespool/lespool/lespay"
 )
@@ -50,19 +51,25 @@ type replacing struct {
 	leaving enode.ID // is to be replaced, if isSet
 	isSet   bool
 	timer   mclock.Timer
+	// given is what known servers gave, in their last session or in earlier runs.
+	given *simplelru.LRU[enode.ID, float64]
+}
+
+// noteGivenLocked remembers what a server gave.
+func (r *replacing) noteGivenLocked(id enode.ID, t tally) {
+	if t.enough() {
+		r.given.Add(id, t.mean())
+	}
 }
 
 // judged is what a session is judged by.
 type judged struct {
 	tally
-	seen  lespay.ResponseTimeStats // what is in the tally
-	since mclock.AbsTime           // begin of the session
-	at    mclock.AbsTime           // of the tally
-	asked bool                     // to go
-	// isNew is set if it was not known before, stranger if nothing was known of its
-	// promises either, counted once it was counted among these.
-	isNew, stranger, counted bool
-	askedAt                  mclock.AbsTime
+	seen    lespay.ResponseTimeStats // what is in the tally
+	since   mclock.AbsTime           // begin of the session
+	at      mclock.AbsTime           // of the tally
+	asked   bool                     // to go
+	askedAt mclock.AbsTime
 }
 
 // judge brings the tally up to date.
@@ -110,28 +117,11 @@ func (p *ServerPool) judgeLocked() {
 		n := p.ns.GetNode(id)
 		stays := n == nil || p.ns.GetState(n).HasAll(p.st.alwaysConnect) || s.asked && now.Sub(s.askedAt) < dropAgain
 		seats[i] = seated{s.tally, s.since, stays}
-		p.countNewcomerLocked(s, now)
 	}
 	worst := r.worst(now, seats)
 	if r.isSet = worst >= 0; r.isSet {
 		r.leaving = ids[worst]
 	}
-}
-
-// countNewcomerLocked counts what a server gives that was not known before, once
-// that can be told.
-func (p *ServerPool) countNewcomerLocked(s *session, now mclock.AbsTime) {
-	if !s.isNew || s.counted || !s.enough() || now.Sub(s.since) < minTrial {
-		return
-	}
-	s.counted = true
-	r := &p.mu.replacing
-	if s.stranger {
-		r.strangers.add(s.mean())
-	} else {
-		r.others.add(s.mean())
-	}
-	p.mu.strangers.disappoint = r.strangersDisappoint()
 }
 
 // replace asks the application to drop the server that is to go, if the next one
@@ -163,7 +153,7 @@ func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 	if p.ask != nil {
 		c, _ := p.mu.conducts.get(n.ID())
 		switch {
-		case c.mute():
+		case c.mute() || !p.pathLocked(n).works():
 			return false
 		case c.trust(&p.mu.strangers) >= barReplace:
 		case c.stranger() && p.mu.sayNo < enoughSayNo:
@@ -176,9 +166,8 @@ func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 	if !known || s == nil {
 		return true
 	}
-	var t tally
-	t.add(p.values.GetNode(n.ID()).RtStats().Distribution(false, p.values.StatsExpFactor()))
-	return !t.enough() || t.mean() > s.mean()+minGain
+	mean, ok := p.mu.replacing.given.Peek(n.ID())
+	return !ok || mean > s.mean()+minGain
 }
 
 // askToLeave asks the application to drop a server, if it has given a way to do
@@ -208,6 +197,7 @@ func (p *ServerPool) sessionEnds(id enode.ID) time.Duration {
 	}
 	s.judge(now, s.tracker.RtStats(), factor)
 	p.mu.replacing.ended(s.tally, now.Sub(s.since), s.asked)
+	p.mu.replacing.noteGivenLocked(id, s.tally)
 	if s.asked {
 		return dropWait
 	}
@@ -243,4 +233,5 @@ func (p *ServerPool) rememberGiven(n *enode.Node) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.replacing.note(t)
+	p.mu.replacing.noteGivenLocked(n.ID(), t)
 }

@@ -115,10 +115,9 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 	st := p.st
 	state := op.Machine().GetState(n)
 	h := p.historyOf(n)
-	stranger := p.dialDecides(n.ID(), true)
+	p.dialDecides(n.ID(), true)
 	p.mu.Lock()
 	p.mu.ownNet.reacted()
-	s.stranger, s.isNew = stranger, state.HasNone(st.hasValue)
 	p.mu.Unlock()
 	if state.HasAll(st.dialed) {
 		if ip := n.IP(); ip != nil && netutil.IsLAN(ip) { // loopback included

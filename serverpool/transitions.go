@@ -119,6 +119,9 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 	if p.searchingLocked() && !p.mayReplaceLocked(n, state.HasAll(p.st.hasValue)) {
 		return errNoBetter
 	}
+	if p.choosyLocked() && p.dubiousLocked(n) && state.HasNone(p.st.hasValue) {
+		return errBusy
+	}
 	short := len(p.mu.sessions)+len(p.mu.queries)+len(p.mu.dials) < p.cfg.Wanted
 	ok, widened := p.mu.netCap.admit(n.ID(), n.IP(), now, short)
 	if widened > 0 {
@@ -142,6 +145,7 @@ func (p *ServerPool) startsAnewLocked(op nodestate.Op, n *enode.Node, state node
 		return false
 	}
 	p.mu.memory.remove(n.ID())
+	p.mu.conducts.remove(n.ID())
 	p.st.history.ClearIn(op, n)
 	op.SetState(n, none, p.st.redialWait, 0)
 	return true

@@ -116,11 +116,7 @@ func (c *conduct) outcome(kept bool) bool {
 func (c *conduct) stranger() bool { return c.no == 0 && c.kept == 0 && c.broken == 0 }
 
 // strangers is what became of promises of servers of which nothing was known.
-type strangers struct {
-	kept, broken float64
-	// disappoint is set when what they give is worse than what others give.
-	disappoint bool
-}
+type strangers struct{ kept, broken float64 }
 
 func (s *strangers) outcome(kept bool) {
 	if s.kept+s.broken >= maxStrangers {
@@ -135,11 +131,7 @@ func (s *strangers) outcome(kept bool) {
 
 // trust returns how much a stranger's promise is worth.
 func (s *strangers) trust() float64 {
-	trust := (strangersKept + s.kept) / (strangersKept + strangersBroken + s.kept + s.broken)
-	if s.disappoint {
-		trust /= 2
-	}
-	return trust
+	return (strangersKept + s.kept) / (strangersKept + strangersBroken + s.kept + s.broken)
 }
 
 // trust returns the probability that a promise will be kept, from what the
@@ -156,7 +148,7 @@ func (c *conduct) trust(s *strangers) float64 {
 type demand struct {
 	missing int           // servers that are wanted and not on their way
 	since   time.Duration // how long too few servers have been connected
-	idle    time.Duration // since a candidate was given out
+	idle    time.Duration // of these, since a candidate was given out
 	replace bool          // nobody waits; a server is to be replaced
 	cold    bool          // there have not been enough servers yet
 }
@@ -191,6 +183,9 @@ func (p *path) hear(a Answer, now mclock.AbsTime) {
 		p.proven = now.Add(answerProves)
 	}
 }
+
+// works tells whether anybody has answered and nothing speaks against it since.
+func (p *path) works() bool { return p.proven > 0 && !p.isDead }
 
 // ask tells whether a query makes sense now.
 func (p *path) ask(now mclock.AbsTime) bool {
