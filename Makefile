@@ -8,7 +8,7 @@ usage:
 	@echo 'make fuzz     every fuzz function for FUZZTIME each (default 5s)'
 	@echo 'make lint     gofmt, go vet on several platforms, staticcheck'
 	@echo 'make bench    nodestate beside its predecessor, as a table (about ten minutes)'
-	@echo 'make sim      the pool beside its predecessor in simulated networks, as tables'
+	@echo 'make sim      the pool beside its predecessor in simulated networks, as tables (some minutes)'
 	@echo 'make crash    a process that writes node states is killed 50 times'
 	@echo 'make model    node states against their model, more than a million steps'
 	@echo 'make example  a light client on a real network of loopback servers'
