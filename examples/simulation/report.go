@@ -88,8 +88,8 @@ func (s sample) table(length time.Duration) string {
 	}
 	for _, k := range []int{1, wanted} {
 		name := map[int]string{1: "first server after", wanted: fmt.Sprintf("%d servers after", wanted)}[k]
-		if at, ok := r.First(k); ok {
-			row(name, "%.1f s", at.Seconds())
+		if m, ok := r.First(k); ok {
+			row(name, "%.1f s, %d dials and %d queries", m.At.Seconds(), m.Dials, m.Queries)
 		} else {
 			row(name, "never")
 		}

@@ -81,8 +81,8 @@ var outcomes = []outcome{
 // reached returns after how many seconds there were k servers, at the latest the
 // length of the run.
 func reached(r *simnet.Record, k int, length time.Duration) float64 {
-	if at, ok := r.First(k); ok {
-		return at.Seconds()
+	if m, ok := r.First(k); ok {
+		return m.At.Seconds()
 	}
 	return length.Seconds()
 }

@@ -44,7 +44,7 @@ func TestSameSeedSameResult(t *testing.T) {
 func TestUsualDay(t *testing.T) {
 	text, _ := outcomeOf(t, options{servers: 2000, hours: 12, seed: 1, scenario: "usual"})
 	require.Regexp(t, `first server after +[\d.]+ s`, text)
-	require.Regexp(t, `5 servers after +[\d.]+ s`, text)
+	require.Regexp(t, `5 servers after +[\d.]+ s, \d+ dials and \d+ queries`, text)
 	require.Regexp(t, `sybils 0\.0%`, text)
 	require.Contains(t, text, "\n12h00m ")
 	require.Equal(t, samples/reporting, len(regexp.MustCompile(`(?m)^\d+h\d\dm |^\d+m\d\ds `).FindAllString(text, -1)))

@@ -8,7 +8,8 @@ import (
 )
 
 // Source is what discovery brings: nodes by number, each at its time. It repeats
-// the population for ever, each time in another order. One reader at a time.
+// the population for ever, each time in another order, which also depends on when
+// the source was made. One reader at a time.
 type Source struct {
 	net   *Network
 	every time.Duration // between nodes
@@ -52,7 +53,7 @@ func (n *Network) source(nodes []int32, rate float64, burst int) *Source {
 		every: time.Duration(float64(time.Second) / rate),
 		burst: burst,
 		order: nodes,
-		rnd:   n.cfg.generator(-1, forOrder, 0),
+		rnd:   n.cfg.generator(-1, forOrder, uint64(n.now())),
 		due:   n.now(),
 	}
 	return s

@@ -239,11 +239,13 @@ func (tr *trial) survivors(record simnet.Record) float64 {
 func (tr *trial) measure(r simnet.Record, figures map[string]float64) {
 	hours := tr.sc.length.Hours()
 	for k, name := range map[int]string{1: "first", 5: "fifth"} {
-		at, ok := r.First(k)
+		m, ok := r.First(k)
 		if !ok {
-			at = tr.sc.length
+			m = simnet.Milestone{At: tr.sc.length, Dials: r.Dials, Queries: r.Queries}
 		}
-		figures[name] = at.Seconds()
+		figures[name] = m.At.Seconds()
+		figures[name+"dials"] = float64(m.Dials)
+		figures[name+"queries"] = float64(m.Queries)
 	}
 	figures["good"] = r.Share(simnet.Good)
 	figures["poor"] = r.Share(simnet.Poor)
