@@ -74,7 +74,6 @@ var arrows = []struct {
 	},
 	{
 		folder:  "internal/testutil/simnet",
-		module:  []string{"internal/testutil"},
 		outside: []string{geth + "common/mclock", geth + "p2p/enode", geth + "p2p/enr"},
 	},
 	{folder: "internal/testutil/dnstest", outside: []string{"github.com/miekg/dns"}},

@@ -1,7 +1,10 @@
-// Package upstream measures package nodestate side by side with the package of
-// go-ethereum v1.13.5 that it succeeds, p2p/nodestate. It is a module of its
-// own, so that the old release can be imported as a library and no user of the
-// project depends on it.
+// Package upstream measures this project side by side with what it succeeds in
+// go-ethereum v1.13.5: package nodestate beside p2p/nodestate, and package
+// serverpool beside the pool of les/vflux/client. It is a module of its own, so
+// that the old release can be imported as a library and no user of the project
+// depends on it.
+//
+// # Node states
 //
 // The works are benchmarks in pairs, BenchmarkTheirs… and BenchmarkOurs…, whose
 // bodies are written once for each side in files that mirror each other
@@ -20,4 +23,16 @@
 //
 // The last recorded table is in RESULTS.md. On a machine that does other work
 // meanwhile look at the ratios, not at the times.
+//
+// # Pools of servers
+//
+// Command sim has both pools find and keep servers in the same networks, which
+// internal/testutil/simnet simulates, in the virtual time of testing/synctest.
+// Its scenarios, the figures with their targets, and the sides are a file each.
+// From this folder:
+//
+//	go run ./sim              all scenarios, five seeds
+//	go run ./sim -help        its options
+//
+// The last recorded tables are in SIMULATION.md.
 package upstream

@@ -35,9 +35,12 @@ func TestBlockingPool(t *testing.T) {
 		p.Close()
 		time.Sleep(time.Second) // connections take their time to close
 		r := c.Record()
-		at, ok := r.First(5)
+		fifth, ok := r.First(5)
 		require.True(t, ok)
-		require.Less(t, at, 5*time.Minute)
+		require.Less(t, fifth.At, 5*time.Minute)
+		require.Less(t, fifth.Queries, r.Queries+1)
+		require.Positive(t, fifth.Queries)
+		require.GreaterOrEqual(t, fifth.Dials, 5)
 		require.Greater(t, r.Queries, 20)
 		require.InDelta(t, 20*(10*time.Minute-r.Without).Seconds(), r.Answers.Count+r.Lost, 20)
 

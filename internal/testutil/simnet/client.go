@@ -185,7 +185,7 @@ func (c *Client) beginLocked(d *dialing, s *server) {
 	c.mu.sessions = append(c.mu.sessions, this)
 	r.Sessions = append(r.Sessions, Session{Server: s.index, Begin: now - c.mu.started})
 	if len(c.mu.sessions) > len(r.Reached) {
-		r.Reached = append(r.Reached, now-c.mu.started)
+		r.Reached = append(r.Reached, Milestone{At: now - c.mu.started, Dials: r.Dials, Queries: r.Queries})
 	}
 	this.timer = c.after(s.sessionEnd(now)-now, func() {
 		if slices.Contains(c.mu.sessions, this) {

@@ -114,7 +114,7 @@ func TestServersWithRoomAreRegistered(t *testing.T) {
 	rtt := s.net.server(0).rtt
 	require.Equal(t, []event{{0, "0 begins"}, {rtt, "0 connects"}, {5 * rtt, "0 register"}}, s.events)
 	record := s.client.Record()
-	require.Equal(t, []time.Duration{5 * rtt}, record.Reached)
+	require.Equal(t, []Milestone{{At: 5 * rtt, Dials: 1}}, record.Reached)
 	require.Equal(t, []Session{{Server: 0, Begin: 5 * rtt}}, record.Sessions)
 	require.Equal(t, 5*rtt, record.ShortOf)
 	require.Equal(t, 5*rtt, record.Without)

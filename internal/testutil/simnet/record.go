@@ -8,7 +8,7 @@ import (
 // Record is what a client has experienced. Times are since its start.
 type Record struct {
 	// Reached tells when there were 1, 2, … connections for the first time.
-	Reached []time.Duration
+	Reached []Milestone
 	// Connected is the time of connections by class of the server. Sybils have
 	// the entry behind the last class.
 	Connected []time.Duration
@@ -36,6 +36,12 @@ type Session struct {
 	Begin, End time.Duration // since the start; End is 0 while it lasts
 }
 
+// Milestone is how things stood at a moment of interest.
+type Milestone struct {
+	At             time.Duration
+	Dials, Queries int // until then
+}
+
 func newRecord(classes int) Record { return Record{Connected: make([]time.Duration, classes+1)} }
 
 // Share returns which share of the connected time was spent on a class.
@@ -54,9 +60,9 @@ func (r *Record) Share(class int) float64 {
 func (r *Record) Sybils() float64 { return r.Share(len(r.Connected) - 1) }
 
 // First returns when there were k connections for the first time.
-func (r *Record) First(k int) (time.Duration, bool) {
+func (r *Record) First(k int) (m Milestone, ok bool) {
 	if k < 1 || len(r.Reached) < k {
-		return 0, false
+		return m, false
 	}
 	return r.Reached[k-1], true
 }

@@ -3,10 +3,13 @@ package simnet
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
 // Source is what discovery brings: nodes by number, each at its time. It repeats
-// the population for ever, each time in another order. One reader at a time.
+// the population for ever, each time in another order, which also depends on when
+// the source was made. One reader at a time.
 type Source struct {
 	net   *Network
 	every time.Duration // between nodes
@@ -50,7 +53,7 @@ func (n *Network) source(nodes []int32, rate float64, burst int) *Source {
 		every: time.Duration(float64(time.Second) / rate),
 		burst: burst,
 		order: nodes,
-		rnd:   n.cfg.generator(-1, forOrder, 0),
+		rnd:   n.cfg.generator(-1, forOrder, uint64(n.now())),
 		due:   n.now(),
 	}
 	return s
@@ -72,6 +75,27 @@ func (s *Source) take() int {
 	j := k + s.rnd.IntN(len(s.order)-k)
 	s.order[k], s.order[j] = s.order[j], s.order[k]
 	s.taken++
+	if s.taken <= s.burst {
+		s.due = s.net.now()
+	}
 	s.due = max(s.due, s.net.now()) + s.every
 	return int(s.order[k])
+}
+
+// Feed hands the nodes to put, each at its time, for pools that don't wait. It
+// looks at wants as often as nodes may come, and waits as long as that is false.
+// The function that it returns ends it.
+func (s *Source) Feed(put func(*enode.Node), wants func() bool) (stop func()) {
+	stopped := false
+	var look func()
+	look = func() {
+		for !stopped && wants() && s.wait() == 0 {
+			put(s.net.Node(s.take()))
+		}
+		if !stopped {
+			s.net.clock.AfterFunc(max(s.wait(), s.every), look)
+		}
+	}
+	s.net.clock.AfterFunc(s.wait(), look)
+	return func() { stopped = true }
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lespool/lespool/internal/testutil"
@@ -78,4 +79,26 @@ func TestList(t *testing.T) {
 	small.Servers = 10
 	n = network(t, small)
 	require.Len(t, n.List(200, 10).order, n.Len())
+}
+
+// A feed puts what is there as long as somebody wants it.
+func TestFeed(t *testing.T) {
+	clock := new(testutil.Clock)
+	n, err := New(Default(1), clock)
+	require.NoError(t, err)
+	backlog, got := 0, 0
+	stop := n.List(200, 10).Feed(func(*enode.Node) { backlog++; got++ }, func() bool { return backlog < 300 })
+	clock.Run(0)
+	require.Equal(t, 200, got, "at once")
+	clock.Run(5 * time.Second)
+	require.InDelta(t, 250, got, 1)
+	clock.Run(time.Hour)
+	require.Equal(t, 300, got, "nobody wants more")
+	backlog = 0
+	clock.Run(time.Second)
+	require.InDelta(t, 310, got, 1, "nothing has piled up")
+	stop()
+	clock.Run(time.Second)
+	require.InDelta(t, 310, got, 1)
+	require.Zero(t, clock.Timers())
 }

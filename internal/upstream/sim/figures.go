@@ -21,6 +21,7 @@ const (
 	share        // of 1
 	perHour
 	perSecond
+	number
 	megabytes
 )
 
@@ -32,6 +33,8 @@ func (u unit) String(v float64) string {
 		return fmt.Sprintf("%.1f/h", v)
 	case perSecond:
 		return fmt.Sprintf("%.0f/s", v)
+	case number:
+		return fmt.Sprintf("%.0f", v)
 	case megabytes:
 		return fmt.Sprintf("%.1f MB", v/1e6)
 	}
@@ -46,6 +49,8 @@ func (u unit) String(v float64) string {
 var figures = []figure{
 	{name: "first", title: "1st server", unit: seconds},
 	{name: "fifth", title: "5th server", unit: seconds},
+	{name: "fifthdials", title: "dials until then", unit: number},
+	{name: "fifthqueries", title: "UDP queries until then", unit: number},
 	{name: "survivors", title: "of servers not poor, known after", unit: share, higher: true},
 	{name: "good", title: "time on the good 10%", unit: share, higher: true},
 	{name: "sybils", title: "time on sybils", unit: share},
@@ -64,7 +69,7 @@ var figures = []figure{
 
 // Figures that are shown for scenarios of a kind.
 var (
-	ofAStart = []string{"first", "fifth", "dials", "wasted", "queries"}
+	ofAStart = []string{"first", "fifth", "fifthdials", "fifthqueries", "dials", "wasted", "queries"}
 	ofALong  = []string{"first", "fifth", "good", "answer", "answer90", "lost", "short", "dials", "wasted", "queries", "drops"}
 )
 

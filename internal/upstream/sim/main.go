@@ -47,6 +47,8 @@ func simulate(out, progress io.Writer) error {
 		seedList = flag.String("seeds", "1,2,3,4,5", "comma-separated `seeds` of the networks")
 		only     = flag.String("scenarios", ".", "regular `expression` for the names of the scenarios")
 		side     = flag.String("sides", ".", "regular `expression` for our sides: ours, compat")
+		overdial = flag.Int("overdial", 1, "dials under way for each free slot; 2 in p2p, if its configuration leaves room")
+		ahead    = flag.Int("ahead", 0, "candidates that are read before there is a slot; 2 in p2p")
 		workers  = flag.Int("workers", runtime.NumCPU(), "how many runs go on at once")
 		record   = flag.String("out", "SIMULATION.md", "`file` to record the tables in; empty: none")
 	)
@@ -70,7 +72,8 @@ func simulate(out, progress io.Writer) error {
 	}
 	began := time.Now()
 	r := make(results)
-	do := func(this run) (map[string]float64, error) { return execute(binary, dir, this) }
+	options := []string{"-sim.overdial", strconv.Itoa(*overdial), "-sim.ahead", strconv.Itoa(*ahead)}
+	do := func(this run) (map[string]float64, error) { return execute(binary, dir, this, options) }
 	together, alone := split(runs)
 	if err := r.doAll(together, *workers, do, progress); err != nil {
 		return err
@@ -78,7 +81,8 @@ func simulate(out, progress io.Writer) error {
 	if err := r.doAll(alone, 1, do, progress); err != nil {
 		return err
 	}
-	text := report(r, seeds, time.Since(began))
+	how := fmt.Sprintf("%d dials under way for each free slot, %d candidates read ahead", *overdial, *ahead)
+	text := report(r, seeds, how, time.Since(began))
 	fmt.Fprint(out, text)
 	if *record == "" {
 		return nil
@@ -143,11 +147,11 @@ func split(runs []run) (together, alone []run) {
 }
 
 // execute has the test binary do one run.
-func execute(binary, dir string, this run) (figures map[string]float64, err error) {
+func execute(binary, dir string, this run, options []string) (figures map[string]float64, err error) {
 	file := filepath.Join(dir, fmt.Sprintf("%s-%s-%d.json", this.scenario, this.side, this.seed))
-	cmd := exec.Command(binary, "-test.run", "^TestSimulate$", "-test.timeout", "10m",
+	cmd := exec.Command(binary, append(options, "-test.run", "^TestSimulate$", "-test.timeout", "10m",
 		"-sim.scenario", this.scenario, "-sim.side", this.side,
-		"-sim.seed", strconv.FormatUint(this.seed, 10), "-sim.out", file)
+		"-sim.seed", strconv.FormatUint(this.seed, 10), "-sim.out", file)...)
 	if !scenarioByName(this.scenario).speed {
 		// What happens in a bubble happens one after the other.
 		cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
@@ -199,10 +203,10 @@ func (r results) doAll(runs []run, workers int, do func(run) (map[string]float64
 }
 
 // report is both tables with a line about the run.
-func report(r results, seeds []uint64, took time.Duration) string {
+func report(r results, seeds []uint64, how string, took time.Duration) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "Medians over seeds %v; ratio = ours divided by theirs with the same seed. %s, in %v.\n",
-		seeds, tables.Machine("simulated"), took.Round(time.Second))
+	fmt.Fprintf(&text, "Medians over seeds %v; ratio = ours divided by theirs with the same seed. The client has %s. %s, %v.\n",
+		seeds, how, tables.Machine("Virtual time"), took.Round(time.Second))
 	for _, side := range ourSides {
 		if table := r.compare(side.name, seeds); len(table) > 1 {
 			fmt.Fprintf(&text, "\n## %s\n\n%s\n%s\n", side.title, tables.Format(table), summary(table))

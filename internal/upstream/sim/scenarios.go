@@ -12,11 +12,10 @@ type scenario struct {
 	title string
 
 	network func(*simnet.Config) // changes the default
-	client  simnet.ClientConfig
-	rate    float64       // of discovery, nodes a second; 0: 10
-	list    int           // discovery begins with so many nodes at once
-	noQuery bool          // the pool has no query function
-	length  time.Duration // of the run that is watched
+	rate    float64              // of discovery, nodes a second; 0: 10
+	list    int                  // discovery begins with so many nodes at once
+	noQuery bool                 // the pool has no query function
+	length  time.Duration        // of the run that is watched
 
 	// before is a run before that, which ends as the next field says. The watched
 	// run then begins with what the pool has stored.
@@ -68,8 +67,6 @@ var scenarios = []scenario{
 	{name: "crowd", title: "190 of 200 known in one /24", network: func(c *simnet.Config) { c.Crowd = 190 }, known: 200, length: 2 * time.Hour, shows: []string{"crowded"}},
 	{name: "coldnoquery", title: "no query function, cold start", noQuery: true, length: 10 * time.Minute},
 	{name: "daynoquery", title: "no query function, 24 hours", noQuery: true, length: day},
-	{name: "dayp2p", title: "24 hours, p2p dials twice and reads ahead",
-		client: simnet.ClientConfig{Overdial: 2, Ahead: 2}, length: day},
 	{name: "speed", title: "1,000,000 discovered nodes, at full speed", speed: true, network: million, seeds: 3},
 	{name: "memory", title: "1,000,000 discovered nodes, 1,000 a second", memory: true, network: million, seeds: 1},
 }

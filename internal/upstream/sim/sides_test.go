@@ -22,7 +22,7 @@ var sides = map[string]opener{
 
 var requests = []serverpool.RequestInfo{{Name: "any", InitAmount: 1, InitValue: 1}}
 
-const mixTimeout = 100 * time.Millisecond // as in go-ethereum's light client
+const mixTimeout = time.Second // as in go-ethereum's light client
 
 // query asks a server.
 type query = func(context.Context, *enode.Node) simnet.Answer

@@ -22,6 +22,8 @@ var (
 	scenarioFlag = flag.String("sim.scenario", "", "name of the scenario to run")
 	sideFlag     = flag.String("sim.side", "", "whose pool to run")
 	seedFlag     = flag.Uint64("sim.seed", 1, "seed of the network")
+	overdialFlag = flag.Int("sim.overdial", 1, "of simnet.ClientConfig")
+	aheadFlag    = flag.Int("sim.ahead", 0, "of simnet.ClientConfig")
 	outFlag      = flag.String("sim.out", "", "file for the figures, as JSON")
 )
 
@@ -117,7 +119,7 @@ func (tr *trial) run() map[string]float64 {
 // play has a client use a pool for a while. A crash leaves in the store what is
 // there at that moment.
 func (tr *trial) play(length time.Duration, crash bool) simnet.Record {
-	client := simnet.NewClient(tr.net, tr.sc.client)
+	client := tr.newClient()
 	pool := tr.open(tr, tr.application(client))
 	client.Start(pool.pool)
 	time.Sleep(length)
@@ -134,6 +136,10 @@ func (tr *trial) play(length time.Duration, crash bool) simnet.Record {
 		tr.store = survivor
 	}
 	return record
+}
+
+func (tr *trial) newClient() *simnet.Client {
+	return simnet.NewClient(tr.net, simnet.ClientConfig{Overdial: *overdialFlag, Ahead: *aheadFlag})
 }
 
 func (tr *trial) application(c *simnet.Client) application {
@@ -169,7 +175,7 @@ func copyOf(t *testing.T, db *memorydb.Database) *memorydb.Database {
 
 // befriend makes servers known to a pool: each serves the same for a while.
 func (tr *trial) befriend() {
-	client := simnet.NewClient(tr.net, tr.sc.client)
+	client := tr.newClient()
 	pool := tr.open(tr, tr.application(client))
 	for i := range tr.sc.known {
 		n := tr.net.Node(i)
@@ -233,11 +239,13 @@ func (tr *trial) survivors(record simnet.Record) float64 {
 func (tr *trial) measure(r simnet.Record, figures map[string]float64) {
 	hours := tr.sc.length.Hours()
 	for k, name := range map[int]string{1: "first", 5: "fifth"} {
-		at, ok := r.First(k)
+		m, ok := r.First(k)
 		if !ok {
-			at = tr.sc.length
+			m = simnet.Milestone{At: tr.sc.length, Dials: r.Dials, Queries: r.Queries}
 		}
-		figures[name] = at.Seconds()
+		figures[name] = m.At.Seconds()
+		figures[name+"dials"] = float64(m.Dials)
+		figures[name+"queries"] = float64(m.Queries)
 	}
 	figures["good"] = r.Share(simnet.Good)
 	figures["poor"] = r.Share(simnet.Poor)
