@@ -276,7 +276,7 @@ func TestLiarIsFoundOut(t *testing.T) {
 		w.pool.AddSource(newCycle(append([]*enode.Node{liar}, honest...)...))
 		w.pool.Start()
 		lies := 0
-		for end := time.Now().Add(time.Hour); time.Now().Before(end); {
+		for end := time.Now().Add(20 * time.Minute); time.Now().Before(end); {
 			n := w.next(time.Minute)
 			if n == nil {
 				continue
@@ -333,15 +333,15 @@ func TestMuteServerIsDialed(t *testing.T) {
 		w.pool.AddSource(newCycle(append([]*enode.Node{silent}, full...)...))
 		w.pool.Start()
 		dials := 0
-		for end := time.Now().Add(time.Hour); time.Now().Before(end); {
+		for end := time.Now().Add(20 * time.Minute); time.Now().Before(end); {
 			if n := w.next(time.Minute); n != nil {
 				require.Equal(t, silent.ID(), n.ID())
 				dials++
 				time.Sleep(blindTimeout)
 			}
 		}
-		require.GreaterOrEqual(t, dials, 5)
-		require.LessOrEqual(t, dials, 62)
+		require.GreaterOrEqual(t, dials, 3)
+		require.LessOrEqual(t, dials, 22)
 	})
 }
 
@@ -354,7 +354,7 @@ func TestOwnOutagePunishesNobody(t *testing.T) {
 		}))
 		w.pool.AddSource(newCycle(nodes...))
 		w.pool.Start()
-		for end := time.Now().Add(6 * time.Hour); time.Now().Before(end); {
+		for end := time.Now().Add(time.Hour); time.Now().Before(end); {
 			if n := w.next(time.Minute); n != nil {
 				_, err := d.Dial(context.Background(), n)
 				require.Error(t, err)
