@@ -290,8 +290,13 @@ func TestLiarIsFoundOut(t *testing.T) {
 		require.Greater(t, lies, 2, "when there is nobody else it is tried at times")
 		asked := len(w.timesAsked(liar))
 		full = false
-		n := w.mustNext(time.Minute)
-		require.NotEqual(t, liar.ID(), n.ID())
+		believed := 0
+		for range 10 {
+			if w.mustNext(time.Minute).ID() == liar.ID() {
+				believed++
+			}
+		}
+		require.LessOrEqual(t, believed, 1, "others come first")
 		require.Less(t, lies, asked, "not every yes was believed")
 	})
 }
