@@ -176,7 +176,7 @@ func TestPlacesThatAreLeftStayFreeForAWhile(t *testing.T) {
 		s.offer(i)
 		s.clock.Run(5 * server.rtt)
 		if len(s.client.Sessions()) == 0 {
-			continue // another one was faster
+			continue // it was full again before the handshakes ended
 		}
 		for server.room.at(s.net.now()) && len(s.client.Sessions()) > 0 {
 			s.clock.Run(time.Second)
