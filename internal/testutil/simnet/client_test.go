@@ -66,9 +66,10 @@ func TestClientDialsNoNodeTwiceInAShortTime(t *testing.T) {
 	s.clock.Run(dialTimeout)
 	s.offer(0)
 	s.clock.Run(dialHistory - dialTimeout - 1)
+	s.offer(0)
 	require.Equal(t, []int{0}, s.dialed())
-	require.Equal(t, 1, s.client.Record().Passed)
-	require.Equal(t, 3, s.asked, "the next one is wanted at once")
+	require.Equal(t, 2, s.client.Record().Passed)
+	require.Equal(t, 4, s.asked, "the next one is wanted at once")
 	s.clock.Run(1)
 	s.offer(0)
 	require.Equal(t, []int{0, 0}, s.dialed())
@@ -160,6 +161,35 @@ func TestPoolMayDisconnect(t *testing.T) {
 	require.Equal(t, 1, s.client.Record().Drops)
 	s.clock.Run(24 * time.Hour)
 	require.Zero(t, s.client.Record().Ended, "the server has nothing left to end")
+}
+
+// A full server whom the client leaves has one free place, for as long as places
+// are free.
+func TestPlacesThatAreLeftStayFreeForAWhile(t *testing.T) {
+	s := tell(t, func(c *Config) { roomForAll(c); c.Full, c.Spell, c.Classes[0].Session = 0.95, time.Minute, 0 }, ClientConfig{Wanted: 1})
+	stays, sum := 0, time.Duration(0)
+	for i := range 20 {
+		server := s.net.server(i)
+		for !server.hasRoom(s.net.now()) {
+			s.clock.Run(time.Second)
+		}
+		s.offer(i)
+		s.clock.Run(5 * server.rtt)
+		if len(s.client.Sessions()) == 0 {
+			continue // it was full again before the handshakes ended
+		}
+		for server.room.at(s.net.now()) && len(s.client.Sessions()) > 0 {
+			s.clock.Run(time.Second)
+		}
+		s.client.Disconnect(s.net.Node(i))
+		s.clock.Run(0)
+		require.True(t, server.hasRoom(s.net.now()))
+		stays, sum = stays+1, sum+server.free-s.net.now()
+		s.clock.Run(server.free - s.net.now())
+		require.Equal(t, server.room.at(s.net.now()), server.hasRoom(s.net.now()), "somebody has taken it")
+	}
+	require.Greater(t, stays, 10)
+	require.InDelta(t, time.Minute.Seconds(), (sum / time.Duration(stays)).Seconds(), 40)
 }
 
 // 20 requests a second take turns among the servers.

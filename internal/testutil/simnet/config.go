@@ -29,11 +29,10 @@ type Config struct {
 	Servers int
 	Classes []Class
 
-	// Full is the share of time in which a server has no room, and FreeSpell how
-	// long it has room on average before it is full again. A network that is
-	// less full has both longer and more frequent free spells.
-	Full      float64
-	FreeSpell time.Duration
+	// Full is the share of time in which a server has no room. It has room and is
+	// full by turns, and what is rarer of the two lasts for Spell on average.
+	Full  float64
+	Spell time.Duration
 	// Up and Down are how long a server is there, and away, on average. Up of
 	// 0: always there.
 	Up, Down time.Duration
@@ -81,7 +80,7 @@ func Default(seed uint64) Config {
 			{"poor", 0.4, 600 * time.Millisecond, 2 * time.Second, 0.3, 0.1, 3 * time.Hour},
 		},
 		Full:       0.95,
-		FreeSpell:  90 * time.Second,
+		Spell:      90 * time.Second,
 		Up:         382 * time.Hour,
 		Down:       43 * time.Hour,
 		Loss:       0.029,
@@ -115,8 +114,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("simnet: Config.Servers is %d", c.Servers)
 	case len(c.Classes) == 0 || sum < 0.999 || sum > 1.001:
 		return fmt.Errorf("simnet: shares of Config.Classes sum up to %v, not 1", sum)
-	case c.Full > 0 && c.Full < 1 && c.FreeSpell <= 0:
-		return fmt.Errorf("simnet: Config.FreeSpell is %v", c.FreeSpell)
+	case c.Full > 0 && c.Full < 1 && c.Spell <= 0:
+		return fmt.Errorf("simnet: Config.Spell is %v", c.Spell)
 	case c.Up > 0 && c.Down <= 0:
 		return fmt.Errorf("simnet: Config.Down is %v", c.Down)
 	case c.Crowd < 0 || c.Crowd > min(c.Servers, 250):

@@ -16,7 +16,8 @@
 // All of this is a function of the seed, the server and the time alone. It does
 // not depend on what was asked before, nor on the order of questions: two pools
 // with one seed meet the same network. Each server has generators of its own,
-// which are advanced only when somebody looks.
+// which are advanced only when somebody looks. One thing is the client's doing: a
+// place that it leaves stays free until somebody else takes it.
 //
 // # The client
 //

@@ -122,6 +122,20 @@ func TestSpellsLastAsLongAsConfigured(t *testing.T) {
 	require.InDelta(t, 0.05, free.Hours()/3000, 0.003)
 }
 
+// What is rarer, room or none, lasts for the configured time.
+func TestSpellsFitTheLoad(t *testing.T) {
+	for full, want := range map[float64][2]time.Duration{
+		0.95: {90 * time.Second, 1710 * time.Second}, 0.5: {90 * time.Second, 90 * time.Second},
+		0.25: {270 * time.Second, 90 * time.Second}, 0: {1, 0}, 1: {0, 1},
+	} {
+		cfg := Default(1)
+		cfg.Full = full
+		s := network(t, cfg).server(0)
+		require.InDelta(t, float64(want[0]), float64(s.room.on), 10, "full %v", full)
+		require.InDelta(t, float64(want[1]), float64(s.room.off), 10, "full %v", full)
+	}
+}
+
 func TestServersComeAndGoAsMeasured(t *testing.T) {
 	n := network(t, Default(1))
 	away, left := 0, 0
@@ -297,16 +311,16 @@ func TestMeasuredData(t *testing.T) {
 
 func TestNewRejects(t *testing.T) {
 	for want, edit := range map[string]func(*Config){
-		"Servers":   func(c *Config) { c.Servers = 0 },
-		"Full":      func(c *Config) { c.Full = 1.1 },
-		"Liars":     func(c *Config) { c.Liars = math.NaN() },
-		"Dead":      func(c *Config) { c.Dead = 1 },
-		"Sybils":    func(c *Config) { c.Sybils = -0.1 },
-		"Classes":   func(c *Config) { c.Classes = c.Classes[:2] },
-		"FreeSpell": func(c *Config) { c.FreeSpell = 0 },
-		"Down":      func(c *Config) { c.Down = 0 },
-		"Crowd":     func(c *Config) { c.Crowd = 251 },
-		"Latency":   func(c *Config) { c.Latency = -1 },
+		"Servers": func(c *Config) { c.Servers = 0 },
+		"Full":    func(c *Config) { c.Full = 1.1 },
+		"Liars":   func(c *Config) { c.Liars = math.NaN() },
+		"Dead":    func(c *Config) { c.Dead = 1 },
+		"Sybils":  func(c *Config) { c.Sybils = -0.1 },
+		"Classes": func(c *Config) { c.Classes = c.Classes[:2] },
+		"Spell":   func(c *Config) { c.Spell = 0 },
+		"Down":    func(c *Config) { c.Down = 0 },
+		"Crowd":   func(c *Config) { c.Crowd = 251 },
+		"Latency": func(c *Config) { c.Latency = -1 },
 	} {
 		cfg := Default(1)
 		edit(&cfg)

@@ -61,8 +61,7 @@ func (c *Config) latency() float64 {
 	return c.Latency
 }
 
-// spells returns how long servers have room, and are full, on average. Where
-// more than half of the time is free, the full spell is the one that was given.
+// spells returns how long servers have room, and are full, on average.
 func (c *Config) spells() (free, full time.Duration) {
 	switch {
 	case c.Full <= 0:
@@ -70,7 +69,7 @@ func (c *Config) spells() (free, full time.Duration) {
 	case c.Full >= 1:
 		return 0, 1
 	}
-	cycle := float64(c.FreeSpell) / (1 - max(c.Full, 0.5))
+	cycle := float64(c.Spell) / min(c.Full, 1-c.Full)
 	return time.Duration(cycle * (1 - c.Full)), time.Duration(cycle * c.Full)
 }
 

@@ -96,7 +96,7 @@ func TestUnits(t *testing.T) {
 		want string
 	}{
 		{seconds, 0.5, "0.50 s"}, {seconds, 9.994, "9.99 s"}, {seconds, 9.996, "10.0 s"}, {share, 0.125, "12.5%"},
-		{perHour, 3.14, "3.1/h"}, {perSecond, 1234.5, "1234/s"}, {megabytes, 25e6, "25.0 MB"},
+		{perHour, 3.14, "3.1/h"}, {number, 7, "7"}, {perSecond, 1234.5, "1234/s"}, {megabytes, 25e6, "25.0 MB"},
 	} {
 		if got := test.unit.String(test.v); got != test.want {
 			t.Errorf("%v: %q, want %q", test.v, got, test.want)
