@@ -150,7 +150,7 @@ type demand struct {
 	since   time.Duration // how long too few servers have been connected
 	idle    time.Duration // of these, since a candidate was given out
 	replace bool          // nobody waits; a server is to be replaced
-	cold    bool          // there have not been enough servers yet
+	hurry   bool          // there have not been enough servers yet, or there is none
 }
 
 // bar returns the trust that a promise needs now.
@@ -160,7 +160,7 @@ func (d demand) bar(s *strangers) float64 {
 		return barReplace
 	case d.idle >= patient:
 		return 0
-	case d.since >= choosy || d.missing > 1 || d.cold:
+	case d.since >= choosy || d.missing > 1 || d.hurry:
 		return s.trust()
 	}
 	return barOne

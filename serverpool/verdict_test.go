@@ -71,7 +71,7 @@ func TestBarRisesWithTheTimeThereIs(t *testing.T) {
 	require.Less(t, many.bar(s), one.bar(s))
 	require.Less(t, one.bar(s), calm.bar(s))
 	require.Equal(t, many.bar(s), demand{missing: 1, since: choosy}.bar(s))
-	require.Equal(t, many.bar(s), demand{missing: 1, cold: true}.bar(s))
+	require.Equal(t, many.bar(s), demand{missing: 1, hurry: true}.bar(s))
 	var stranger conduct
 	require.GreaterOrEqual(t, stranger.trust(s), many.bar(s))
 }

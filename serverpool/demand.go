@@ -1,0 +1,178 @@
+package serverpool
+
+import (
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// How much the pool needs a server now, and what follows from it: how many
+// candidates are tried, in which way, and which promises are good enough. The rules
+// are in verdict.go; here they meet the pool.
+
+// setNeeded is called when the first reader of the output begins to wait, and
+// when none waits any more.
+func (p *ServerPool) setNeeded(needed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.needed = needed
+	p.retargetLocked()
+}
+
+// searchingLocked tells whether candidates are looked for in order to replace a
+// server, and nobody waits for one.
+func (p *ServerPool) searchingLocked() bool {
+	return p.ask != nil && !p.mu.needed && p.mu.replacing.isSet && (p.mu.path4.works() || p.mu.path6.works())
+}
+
+// demandLocked returns how much a server is needed.
+func (p *ServerPool) demandLocked() demand {
+	now := p.clock.Now()
+	return demand{
+		missing: p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials),
+		since:   now.Sub(p.mu.shortSince),
+		idle:    now.Sub(max(p.mu.lastGiven, p.mu.shortSince)),
+		replace: p.searchingLocked(),
+		hurry:   !p.mu.hadEnough || len(p.mu.sessions) == 0,
+	}
+}
+
+func (p *ServerPool) retargetLocked() {
+	target, direct := 0, 0
+	switch {
+	case !p.mu.needed && !p.searchingLocked():
+	case p.ask == nil:
+		target = 1
+	case p.searchingLocked():
+		target = minQueries
+	default:
+		target, direct = p.mu.limit.limit(), 1
+	}
+	p.fill.SetTarget(target)
+	if p.direct != nil {
+		p.direct.SetTarget(direct)
+	}
+}
+
+// choosyLocked tells whether the pool has time, and servers enough to ask, to leave
+// out those whose promise it would not believe yet.
+func (p *ServerPool) choosyLocked() bool {
+	d := p.demandLocked()
+	return p.ask != nil && !d.replace && d.bar(&p.mu.strangers) == barOne && p.mu.sayNo >= enoughSayNo
+}
+
+// dubiousLocked tells whether a yes of a node would not be enough for barOne, or
+// none can be expected.
+func (p *ServerPool) dubiousLocked(n *enode.Node) bool {
+	c, _ := p.mu.conducts.get(n.ID())
+	return c.mute() || c.trust(&p.mu.strangers) < barOne
+}
+
+// queryPause returns how long the next candidate has to wait.
+func (p *ServerPool) queryPause() time.Duration {
+	if p.ask == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.clock.Now()
+	pause := p.mu.bucket.wait(now)
+	if p.searchingLocked() {
+		pause = max(pause, p.mu.search.wait(now))
+	}
+	return pause
+}
+
+// approachLocked tells how to try a candidate: by a query, or else by a dial. It
+// counts against the rates of both.
+func (p *ServerPool) approachLocked(n *enode.Node, trusted bool) (ask bool) {
+	if p.ask == nil || trusted {
+		return false
+	}
+	now := p.clock.Now()
+	p.mu.bucket.take(now)
+	if p.searchingLocked() {
+		p.mu.search.take(now)
+	}
+	c, _ := p.mu.conducts.get(n.ID())
+	switch {
+	case !p.pathLocked(n).ask(now):
+	case c.mute() && p.mu.needed && p.demandLocked().idle >= patient && p.mu.mutes.wait(now) == 0:
+		p.mu.mutes.take(now)
+	default:
+		return true
+	}
+	if c.promised {
+		c.promised = false // this dial is not about it
+		p.mu.conducts.put(n.ID(), c)
+	}
+	return false
+}
+
+// pathLocked returns the path to a node, which differs between IPv4 and IPv6.
+func (p *ServerPool) pathLocked(n *enode.Node) *path {
+	if ip := n.IP(); ip != nil && ip.To4() == nil {
+		return &p.mu.path6
+	}
+	return &p.mu.path4
+}
+
+// believe takes an answer into account and tells what to do about it: again is to
+// ask once more, ok that the server may be dialed.
+func (p *ServerPool) believe(n *enode.Node, answer Answer) (again, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if answer == Unasked {
+		return false, true
+	}
+	p.pathLocked(n).hear(answer, p.clock.Now())
+	if answer == Silent {
+		p.mu.ownNet.nothing()
+	} else {
+		p.mu.ownNet.reacted()
+	}
+	c, _ := p.mu.conducts.get(n.ID())
+	if c.no == 0 && answer == No {
+		p.mu.sayNo++
+	}
+	c.hear(answer)
+	c.at = p.unixNow()
+	p.mu.conducts.put(n.ID(), c)
+	switch answer {
+	case Yes:
+		return false, c.trust(&p.mu.strangers) >= p.demandLocked().bar(&p.mu.strangers)
+	case Silent:
+		// Once it has answered: likely a packet was lost.
+		wanted := p.mu.needed || p.searchingLocked()
+		return c.answered && c.silent == 1 && wanted && p.mu.bucket.wait(p.clock.Now()) == 0, false
+	}
+	return false, false
+}
+
+// promised tells whether a server's last answer was a yes that is not decided
+// yet.
+func (p *ServerPool) promised(id enode.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, _ := p.mu.conducts.get(id)
+	return c.promised
+}
+
+// dialDecides takes into account what became of a dial.
+func (p *ServerPool) dialDecides(id enode.ID, kept bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, ok := p.mu.conducts.get(id)
+	if !ok {
+		return
+	}
+	stranger := c.stranger()
+	if !c.outcome(kept) {
+		return
+	}
+	if stranger {
+		p.mu.strangers.outcome(kept)
+	}
+	c.at = p.unixNow()
+	p.mu.conducts.put(id, c)
+}
