@@ -44,7 +44,7 @@ var ourSides = []struct{ name, title string }{
 
 func simulate(out, progress io.Writer) error {
 	var (
-		seedList = flag.String("seeds", "1,2,3,4,5", "comma-separated `seeds` of the networks")
+		seedList = flag.String("seeds", "1,2,3,4,5", "comma-separated `seeds` of the networks, or ranges such as 1-20; more make medians steadier")
 		only     = flag.String("scenarios", ".", "regular `expression` for the names of the scenarios")
 		side     = flag.String("sides", ".", "regular `expression` for our sides: ours, compat")
 		overdial = flag.Int("overdial", 1, "dials under way for each free slot; 2 in p2p, if its configuration leaves room")
@@ -91,16 +91,33 @@ func simulate(out, progress io.Writer) error {
 		"Written by `go run ./sim`; its comment says what is measured.\n\n"+text), 0o644)
 }
 
+// parseSeeds reads a list of seeds and ranges of seeds.
 func parseSeeds(list string) (seeds []uint64, err error) {
 	for _, field := range strings.Split(list, ",") {
-		seed, err := strconv.ParseUint(strings.TrimSpace(field), 10, 64)
+		low, high, isRange := strings.Cut(strings.TrimSpace(field), "-")
+		if !isRange {
+			high = low
+		}
+		from, err := strconv.ParseUint(low, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("-seeds: %w", err)
 		}
-		seeds = append(seeds, seed)
+		to, err := strconv.ParseUint(high, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("-seeds: %w", err)
+		}
+		if to < from || to-from >= maxSeeds {
+			return nil, fmt.Errorf("-seeds: %s is no range of at most %d", field, maxSeeds)
+		}
+		for k := range to - from + 1 {
+			seeds = append(seeds, from+k)
+		}
 	}
 	return seeds, nil
 }
+
+// maxSeeds is more than anybody has the patience for.
+const maxSeeds = 1000
 
 // plan returns the runs, those of one seed next to each other.
 func plan(only, side string, seeds []uint64) (runs []run, err error) {

@@ -155,7 +155,10 @@ func TestPlan(t *testing.T) {
 	if seeds, err := parseSeeds("1, 22,3"); err != nil || !slices.Equal(seeds, []uint64{1, 22, 3}) {
 		t.Errorf("seeds %v, error %v", seeds, err)
 	}
-	for _, bad := range []string{"", "1,", "-1", "x"} {
+	if seeds, err := parseSeeds("7,3-5,18446744073709551615"); err != nil || !slices.Equal(seeds, []uint64{7, 3, 4, 5, math.MaxUint64}) {
+		t.Errorf("seeds %v, error %v", seeds, err)
+	}
+	for _, bad := range []string{"", "1,", "-1", "x", "5-3", "1-x", "0-18446744073709551615"} {
 		if _, err := parseSeeds(bad); err == nil {
 			t.Errorf("no error for seeds %q", bad)
 		}
