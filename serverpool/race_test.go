@@ -225,7 +225,7 @@ func TestStuckQueryEndsUntouched(t *testing.T) {
 // A day of a hundred servers of all kinds and an application that uses one at a
 // time. Nobody is stuck anywhere, most of the good ones are found, and most dials
 // go to them. Which of the good ones the explorers miss is a matter of luck: in
-// 30 runs 6 to 10 of them were known in the end.
+// 30 runs 7 to 10 of them were known in the end.
 func TestALargeWorld(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		nodes := publicNodes(0, 100)
@@ -253,7 +253,7 @@ func TestALargeWorld(t *testing.T) {
 			}
 			sessions++
 		}
-		require.GreaterOrEqual(t, w.pool.Status().Known, 4, "of 10")
+		require.GreaterOrEqual(t, w.pool.Status().Known, 5, "of 10")
 		require.Greater(t, float64(goodOnes), 0.6*float64(sessions), "%d of %d dials", goodOnes, sessions)
 		time.Sleep(maxValuelessWait * time.Second * 11 / 10)
 		synctest.Wait()
