@@ -140,9 +140,10 @@ func (p *ServerPool) replace() {
 	r.isSet = false
 	r.drop(now)
 	s.asked, s.askedAt = true, now
+	leaving := r.leaving
 	p.retargetLocked()
 	p.mu.Unlock()
-	if n := p.ns.GetNode(r.leaving); n != nil {
+	if n := p.ns.GetNode(leaving); n != nil {
 		p.disconnectAsked(n, ErrReplaced)
 	}
 }
