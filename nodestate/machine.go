@@ -171,6 +171,11 @@ func (ns *NodeStateMachine) maskOf(f Flags) uint64 {
 	return f.mask
 }
 
+// settable is maskOf without the offline flag, which nobody sets.
+func (ns *NodeStateMachine) settable(f Flags) uint64 { return ns.maskOf(f) &^ offlineMask }
+
+// panicMixed is apart so that maskOf can be inlined.
+//
 //go:noinline
 func (ns *NodeStateMachine) panicMixed(f Flags) {
 	panic(fmt.Sprintf("nodestate: flags %v of setup %q used with a machine of setup %q", f, f.setup.Name, ns.setup.Name))

@@ -23,7 +23,7 @@ type Op struct {
 // nil node, do nothing.
 func (op Op) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) {
 	ns := op.machine()
-	toSet, toReset := ns.maskOf(set)&^offlineMask, ns.maskOf(reset)&^offlineMask
+	toSet, toReset := ns.settable(set), ns.settable(reset)
 	if n != nil {
 		ns.setState(n, toSet, toReset, timeout)
 	}

@@ -12,12 +12,12 @@ import (
 // and returns when all consequences are over. Not for use inside callbacks.
 // Errors: [ErrNotStarted], [ErrClosed], [ErrNoNode].
 func (ns *NodeStateMachine) SetState(n *enode.Node, set, reset Flags, timeout time.Duration) error {
-	toSet, toReset := ns.maskOf(set)&^offlineMask, ns.maskOf(reset)&^offlineMask
+	toSet, toReset := ns.settable(set), ns.settable(reset)
 	op, err := ns.begin(n, "SetState")
 	if err != nil {
 		return err
 	}
-	ns.setState(n, toSet, toReset, timeout)
+	ns.setState(n, toSet, toReset, timeout) // runs no callback, so there is no defer
 	ns.end(op)
 	return nil
 }
