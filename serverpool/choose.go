@@ -26,11 +26,10 @@ import (
 // where the sums are over what the servers gave that were tried lately, H is how
 // long sessions last, τ how long it takes to see that a server is not good
 // enough, and δ what it costs to get from one to the next, a time in which the slot
-// gives −1, the least there is. The best R(z) is what
-// a slot should give. A server is worth replacing when even the upper confidence
-// bound of what it gives is below that; the bound is the one of UCB-V (Audibert,
-// Munos, Szepesvári, "Exploration-exploitation tradeoff using variance
-// estimates", 2009).
+// gives −1, the least there is. The best R(z) is what a slot should give. A server
+// is worth replacing when even the upper confidence bound of what it gives is below
+// that; the bound is the one of UCB-V (Audibert, Munos, Szepesvári,
+// "Exploration-exploitation tradeoff using variance estimates", 2009).
 //
 // So where all servers are alike the cost of moving keeps all of them, and where
 // good ones are rare it depends on how rare they are and on how long they stay.

@@ -146,11 +146,9 @@ func usableRequests(list []RequestInfo) []RequestInfo {
 func (p *ServerPool) AddMetrics(suggestedTimeoutGauge, totalValueGauge, serverSelectableGauge, serverConnectedGauge Gauge, sessionValueMeter, serverDialedMeter Meter) {
 	p.registerMu.Lock()
 	defer p.registerMu.Unlock()
-	select {
-	case <-p.started:
+	if p.isStarted() {
 		p.log.Error("AddMetrics after Start has no effect")
 		return
-	default:
 	}
 	if p.stopping.Load() {
 		return

@@ -57,8 +57,7 @@ func (p *ServerPool) retargetLocked() {
 // choosyLocked tells whether the pool has time, and servers enough to ask, to leave
 // out those whose promise it would not believe yet.
 func (p *ServerPool) choosyLocked() bool {
-	d := p.demandLocked()
-	return p.ask != nil && !d.replace && d.bar(&p.mu.strangers) == barOne && p.mu.sayNo >= enoughSayNo
+	return p.ask != nil && p.mu.sayNo >= enoughSayNo && p.demandLocked().isChoosy()
 }
 
 // dubiousLocked tells whether a yes of a node would not be enough for barOne, or

@@ -1,7 +1,6 @@
 package serverpool
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -35,7 +34,7 @@ type wait struct {
 // leastWaiting returns up to k waits, those that end first.
 func leastWaiting(waits []wait, k int) []wait {
 	slices.SortFunc(waits, func(a, b wait) int {
-		return cmp.Or(cmp.Compare(a.until, b.until), bytes.Compare(a.id[:], b.id[:]))
+		return cmp.Or(cmp.Compare(a.until, b.until), compareIDs(a.id, b.id))
 	})
 	return waits[:min(k, len(waits))]
 }

@@ -94,7 +94,7 @@ func (l *ledger[T]) takeDirty() []ledgerChange {
 		changes = append(changes, c)
 	}
 	clear(l.dirty)
-	sort.Slice(changes, func(i, j int) bool { return string(changes[i].id[:]) < string(changes[j].id[:]) })
+	slices.SortFunc(changes, func(a, b ledgerChange) int { return compareIDs(a.id, b.id) })
 	return changes
 }
 

@@ -299,6 +299,16 @@ func (p *ServerPool) Start() {
 	})
 }
 
+// isStarted tells whether Start has ended.
+func (p *ServerPool) isStarted() bool {
+	select {
+	case <-p.started:
+		return true
+	default:
+		return false
+	}
+}
+
 // Stop ends the search, saves everything and closes what the pool has opened.
 // It returns within a second, whatever sources and queries do: goroutines
 // inside these end when they return. Further calls wait for the first one.

@@ -1,6 +1,7 @@
 package serverpool
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
@@ -151,17 +152,15 @@ func (p *ServerPool) replace() {
 // mayReplaceLocked tells whether it makes sense to ask a node in order to replace
 // a server: its promise would be believed, and if it is known it is better.
 func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
-	if p.ask != nil {
-		c, _ := p.mu.conducts.get(n.ID())
-		switch {
-		case c.mute() || !p.pathLocked(n).works():
-			return false
-		case c.trust(&p.mu.strangers) >= barReplace:
-		case c.stranger() && p.mu.sayNo < enoughSayNo:
-			return true // its yes will not do, but a no makes it known
-		default:
-			return false
-		}
+	c, _ := p.mu.conducts.get(n.ID())
+	switch {
+	case c.mute() || !p.pathLocked(n).works():
+		return false
+	case c.trust(&p.mu.strangers) >= barReplace:
+	case c.stranger() && p.mu.sayNo < enoughSayNo:
+		return true // its yes will not do, but a no makes it known
+	default:
+		return false
 	}
 	s := p.mu.sessions[p.mu.replacing.leaving]
 	if !known || s == nil {
@@ -211,11 +210,9 @@ func (p *ServerPool) sessionEnds(id enode.ID) time.Duration {
 func (p *ServerPool) SetDisconnect(wanted int, f func(n *enode.Node, reason error)) {
 	p.registerMu.Lock()
 	defer p.registerMu.Unlock()
-	select {
-	case <-p.started:
+	if p.isStarted() {
 		p.log.Error("SetDisconnect after Start has no effect")
 		return
-	default:
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -225,7 +222,7 @@ func (p *ServerPool) SetDisconnect(wanted int, f func(n *enode.Node, reason erro
 	p.cfg.Disconnect = f
 }
 
-func compareIDs(a, b enode.ID) int { return slices.Compare(a[:], b[:]) }
+func compareIDs(a, b enode.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // rememberGiven tells the chooser what a known server gave in earlier runs.
 func (p *ServerPool) rememberGiven(n *enode.Node) {

@@ -35,9 +35,7 @@ func (p *ServerPool) RegisterNode(n *enode.Node) (*NodeValueTracker, error) {
 	if p.stopping.Load() {
 		return nil, ErrClosed
 	}
-	select {
-	case <-p.started:
-	default:
+	if !p.isStarted() {
 		return nil, ErrNotStarted
 	}
 	id := n.ID()

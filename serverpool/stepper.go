@@ -57,8 +57,7 @@ func (s *Stepper) Discover(nodes ...*enode.Node) { s.found.put(nodes...) }
 func (s *Stepper) Undiscovered() int { return s.found.len() }
 
 // Next has f called with the next candidate, as soon as there is one; for use
-// after Start. Functions
-// of several calls are called in their order.
+// after Start. Functions of several calls are called in their order.
 func (s *Stepper) Next(f func(n *enode.Node)) {
 	s.next = append(s.next, f)
 	s.pool.ready.await(1)

@@ -59,8 +59,7 @@ const (
 	barOne     = 0.6
 	// choosy is how long the pool waits for a better promise when one server is
 	// missing, and patient how long without any candidate for one that is no worse
-	// than a stranger's.
-	// More wastes fewer dials, less is sooner.
+	// than a stranger's. More wastes fewer dials, less is sooner.
 	choosy  = 5 * time.Second
 	patient = time.Minute
 )
@@ -153,17 +152,23 @@ type demand struct {
 	hurry   bool          // there have not been enough servers yet, or there is none
 }
 
+// isChoosy tells whether one server is missing and there is time to find a good
+// promise.
+func (d demand) isChoosy() bool {
+	return !d.replace && !d.hurry && d.missing <= 1 && d.since < choosy && d.idle < patient
+}
+
 // bar returns the trust that a promise needs now.
 func (d demand) bar(s *strangers) float64 {
 	switch {
 	case d.replace:
 		return barReplace
+	case d.isChoosy():
+		return barOne
 	case d.idle >= patient:
 		return 0
-	case d.since >= choosy || d.missing > 1 || d.hurry:
-		return s.trust()
 	}
-	return barOne
+	return s.trust()
 }
 
 // path is the network between us and the servers, as far as UDP goes.
