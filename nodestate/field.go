@@ -74,7 +74,7 @@ func (f Field[T]) Get(ns *NodeStateMachine, n *enode.Node) (value T, ok bool) {
 	sh := ns.table.shardOfHash(hash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	nd := sh.nodes.find(hash, n)
+	nd := sh.nodes.find(hash, &id, n)
 	if nd == nil {
 		return value, false
 	}

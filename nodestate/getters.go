@@ -21,8 +21,7 @@ func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
 // GetNode returns the newest known record of a node, nil when it is unknown.
 // It may be called anywhere and waits for no operation.
 func (ns *NodeStateMachine) GetNode(id enode.ID) *enode.Node {
-	hash := ns.table.hasher.hash(&id)
-	if nd := ns.table.shardOfHash(hash).nodes.findID(hash, id); nd != nil {
+	if nd := ns.table.lookUpID(&id, nil); nd != nil {
 		return nd.record.Load()
 	}
 	return nil

@@ -3,16 +3,16 @@ package nodestate
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
 // hasher turns ids into what nodes are found by. Ids are chosen by whoever
-// makes up a node, so the keys are secret: whatever two ids are, few keys give
-// them the same hash. It is the function MULTILINEAR-HM of Lemire and Kaser,
-// "Strongly universal string hashing is fast" (2014), for strings of eight
-// 32-bit characters.
-type hasher struct{ keys [8]uint64 }
+// makes up a node, so the keys are secret. It is the folded multiplication of
+// Wang Yi's wyhash, which hashes the keys of Go's maps too where the processor
+// has no instruction for it.
+type hasher struct{ keys [4]uint64 }
 
 func (h *hasher) init() {
 	for i := range h.keys {
@@ -21,19 +21,12 @@ func (h *hasher) init() {
 }
 
 func (h *hasher) hash(id *enode.ID) uint32 {
-	sum := h.pair(0, binary.LittleEndian.Uint64(id[0:])) + h.pair(2, binary.LittleEndian.Uint64(id[8:])) +
-		h.pair(4, binary.LittleEndian.Uint64(id[16:])) + h.pair(6, binary.LittleEndian.Uint64(id[24:]))
-	// Up to here ids in a row give numbers in a row. What follows takes each
-	// number to another one, and rows apart.
-	x := uint32(sum >> 32)
-	x ^= x >> 16
-	x *= 0x9e3779b1
-	x ^= x >> 15
-	x *= 0x85ebca6b
-	return x ^ x>>14
+	x := fold(h.keys[0]^binary.LittleEndian.Uint64(id[0:]), h.keys[1]^binary.LittleEndian.Uint64(id[8:])) ^
+		fold(h.keys[2]^binary.LittleEndian.Uint64(id[16:]), h.keys[3]^binary.LittleEndian.Uint64(id[24:]))
+	return uint32(x ^ x>>32)
 }
 
-// pair is what two characters add to the sum.
-func (h *hasher) pair(i int, chars uint64) uint64 {
-	return (h.keys[i] + uint64(uint32(chars))) * (h.keys[i+1] + chars>>32)
+func fold(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	return high ^ low
 }

@@ -11,7 +11,7 @@ import (
 // where a map, with the ids as its keys, takes eighty bytes. The zero value is
 // empty.
 //
-// find and findID may be called by anybody at any time, without a lock: a node
+// find may be called by anybody at any time, without a lock: a node
 // never moves within a table, and what they miss was not there when they were
 // called. Changes are the running operation's, under the shard's lock.
 //
@@ -28,31 +28,24 @@ type slot struct{ atomic.Pointer[node] }
 // gone is in the slots of nodes that were removed, so that searches go on.
 var gone = new(node)
 
-// find returns the node that n is a record of, nil if there is none. Mostly n is
-// the very record that the node has, and the node in its own slot.
-func (x *index) find(hash uint32, n *enode.Node) *node {
-	if slots := x.table(); len(slots) > 0 {
-		nd := slots[hash&uint32(len(slots)-1)].Load()
-		if nd == nil || nd.record.Load() == n {
-			return nd
-		}
-	}
-	return x.findID(hash, n.ID())
-}
-
-// findID returns the node with the given id, nil if there is none.
-func (x *index) findID(hash uint32, id enode.ID) *node {
+// find returns the node with the given id, nil if there is none. record may be
+// nil; mostly it is the very record that the node has, which spares comparing ids.
+func (x *index) find(hash uint32, id *enode.ID, record *enode.Node) *node {
 	slots := x.table()
 	if len(slots) == 0 {
 		return nil
 	}
 	mask := uint32(len(slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
-		nd := slots[i].Load()
-		if nd == nil || nd.hash == hash && nd != gone && nd.record.Load().ID() == id {
+		if nd := slots[i].Load(); nd == nil || nd.hash == hash && nd.is(id, record) {
 			return nd
 		}
 	}
+}
+
+func (nd *node) is(id *enode.ID, record *enode.Node) bool {
+	own := nd.record.Load() // gone has none
+	return own != nil && (own == record || own.ID() == *id)
 }
 
 func (x *index) table() []slot {
@@ -78,7 +71,7 @@ const minSlots = 8
 
 // insert adds a node that is not there.
 func (x *index) insert(nd *node) {
-	if size := len(x.table()); x.used >= size/4*3 {
+	if size := len(x.table()); x.used >= size/2 {
 		x.rebuild(size)
 	}
 	putIn(x.table(), nd)

@@ -39,7 +39,7 @@ func TestIndexIsAMap(t *testing.T) {
 			}
 			require.Equal(t, len(model), x.count)
 			for id, hash := range hashes {
-				require.Same(t, model[id], x.findID(hash, id))
+				require.Same(t, model[id], x.find(hash, &id, nil))
 			}
 			seen := 0
 			x.each(func(nd *node) {
@@ -61,14 +61,21 @@ func TestIndexFindsByAnyRecord(t *testing.T) {
 		x.insert(nd)
 	}
 	for i := range uint64(3) {
-		want := x.findID(5, testutil.FakeNode(i, 1).ID())
+		id := testutil.FakeNode(i, 1).ID()
+		want := x.find(5, &id, nil)
 		require.NotNil(t, want)
-		require.Same(t, want, x.find(5, want.record.Load()))
-		require.Same(t, want, x.find(5, testutil.FakeNode(i, 2)))
+		require.Same(t, want, findRecord(&x, 5, want.record.Load()))
+		require.Same(t, want, findRecord(&x, 5, testutil.FakeNode(i, 2)))
 	}
-	require.Nil(t, x.find(5, testutil.FakeNode(9, 1)))
-	require.Nil(t, x.find(6, testutil.FakeNode(0, 1)), "another hash")
-	require.Nil(t, new(index).find(5, testutil.FakeNode(0, 1)), "an empty index")
+	require.Nil(t, findRecord(&x, 5, testutil.FakeNode(9, 1)))
+	require.Nil(t, findRecord(&x, 6, testutil.FakeNode(0, 1)), "another hash")
+	require.Nil(t, findRecord(new(index), 5, testutil.FakeNode(0, 1)), "an empty index")
+}
+
+// findRecord looks for the node that n is a record of.
+func findRecord(x *index, hash uint32, n *enode.Node) *node {
+	id := n.ID()
+	return x.find(hash, &id, n)
 }
 
 // Nodes that come and go leave nothing behind: the table stays as small as what
@@ -100,8 +107,8 @@ func TestIndexPassesOverRemovedNodes(t *testing.T) {
 		nodes = append(nodes, nd)
 	}
 	x.remove(nodes[0])
-	require.Same(t, nodes[2], x.find(gone.hash, testutil.FakeNode(2, 2)))
-	require.Nil(t, x.find(gone.hash, testutil.FakeNode(0, 1)))
+	require.Same(t, nodes[2], findRecord(&x, gone.hash, testutil.FakeNode(2, 2)))
+	require.Nil(t, findRecord(&x, gone.hash, testutil.FakeNode(0, 1)))
 }
 
 // Whoever looks for a node that stays finds it, at any moment, while others come
@@ -117,7 +124,7 @@ func TestIndexIsReadWithoutLock(t *testing.T) {
 	for range 2 {
 		readers.Go(func() {
 			for !stop.Load() {
-				if x.find(3, other) != staying {
+				if findRecord(&x, 3, other) != staying {
 					t.Error("not found")
 					return
 				}

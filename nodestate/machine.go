@@ -64,9 +64,9 @@ type NodeStateMachine struct {
 	// shard's lock, then saver.mu; turn, then flushing; saver.io comes before
 	// saver.mu and flushing.
 	turn       sync.Mutex
-	phase      atomic.Int32  // written under turn
-	closing    atomic.Bool   // Stop has been called; not guarded
-	generation atomic.Uint64 // number of operations that ended
+	phase      atomic.Int32 // written under turn
+	closing    atomic.Bool  // Stop has been called; not guarded
+	generation uint64       // number of operations that ended
 	queue      fifo[change]
 	nextSub    int     // next subscriber to call for the queue's front
 	flagless   []*node // nodes that had no flag at some point of the operation

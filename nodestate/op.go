@@ -54,7 +54,7 @@ func (op Op) machine() *NodeStateMachine {
 	if op.ns == nil {
 		panic("nodestate: the zero Op belongs to no operation")
 	}
-	if op.generation != op.ns.generation.Load() {
+	if op.generation != op.ns.generation {
 		panic("nodestate: Op used after its operation ended; keep no Op, start an operation instead")
 	}
 	return op.ns

@@ -73,7 +73,7 @@ func (ns *NodeStateMachine) begin(n *enode.Node, call string) (Op, error) {
 // open makes the Op of an operation whose turn it is.
 func (ns *NodeStateMachine) open(call string) Op {
 	ns.check.begin(call)
-	return Op{ns, ns.generation.Load()}
+	return Op{ns, ns.generation}
 }
 
 // end calls subscribers until the queue is empty and the nodes left without a
@@ -87,7 +87,7 @@ func (ns *NodeStateMachine) end(op Op) {
 
 func (ns *NodeStateMachine) finish() {
 	if ns.queue.len() > 0 {
-		ns.finishRest(Op{ns, ns.generation.Load()})
+		ns.finishRest(Op{ns, ns.generation})
 	} else {
 		ns.close()
 	}
@@ -128,7 +128,7 @@ func (ns *NodeStateMachine) close() {
 	storeIfNew(&ns.peak, int64(ns.queue.peak))
 	storeIfNew(&ns.unwritten, int64(len(ns.dirty)))
 	ns.check.end()
-	ns.generation.Add(1)
+	ns.generation++
 	ns.turn.Unlock()
 }
 

@@ -101,12 +101,13 @@ func (ns *NodeStateMachine) Persist(n *enode.Node) error {
 // forget does. It returns false, and does nothing, when the node is forgotten,
 // or when Stop has submitted all nodes and is taking them apart.
 func (ns *NodeStateMachine) submit(nd *node) bool {
-	id := nd.record.Load().ID()
+	n := nd.record.Load()
+	id := n.ID()
 	sh := ns.table.shardOf(nd)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	state := nd.state.Load()
-	if sh.nodes.findID(nd.hash, id) != nd || state&offlineMask != 0 {
+	if sh.nodes.find(nd.hash, &id, n) != nd || state&offlineMask != 0 {
 		return false
 	}
 	if enc := ns.encodeLocked(nd, state); enc != nil {

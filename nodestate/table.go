@@ -66,17 +66,20 @@ func (t *table) find(n *enode.Node) *node {
 }
 
 func (t *table) findOther(n *enode.Node) *node {
-	id := n.ID()
-	hash := t.hasher.hash(&id)
-	t.last = t.shardOfHash(hash).nodes.find(hash, n)
+	t.last = t.lookUp(n)
 	return t.last
 }
 
 // lookUp is for everybody.
 func (t *table) lookUp(n *enode.Node) *node {
 	id := n.ID()
-	hash := t.hasher.hash(&id)
-	return t.shardOfHash(hash).nodes.find(hash, n)
+	return t.lookUpID(&id, n)
+}
+
+// lookUpID is lookUp for an id, of which a record may be at hand.
+func (t *table) lookUpID(id *enode.ID, record *enode.Node) *node {
+	hash := t.hasher.hash(id)
+	return t.shardOfHash(hash).nodes.find(hash, id, record)
 }
 
 // insert is for the running operation. A non-nil fill completes the node before
