@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,10 +265,10 @@ func TestDisconnectThatFails(t *testing.T) {
 func TestLiarIsFoundOut(t *testing.T) {
 	inBubble(t, func(c *Config) { c.NetCap = -1 }, func(t *testing.T, w *world) {
 		liar, honest := testutil.PublicNode(1), publicNodes(100, 50)
-		full := true
+		var room atomic.Bool
 		w.set(always(Yes), liar)
 		w.set(func(context.Context) Answer {
-			if full {
+			if !room.Load() {
 				return No
 			}
 			return Yes
@@ -289,7 +290,7 @@ func TestLiarIsFoundOut(t *testing.T) {
 		}
 		require.Greater(t, lies, 2, "when there is nobody else it is tried at times")
 		asked := len(w.timesAsked(liar))
-		full = false
+		room.Store(true)
 		believed := 0
 		for range 10 {
 			if w.mustNext(time.Minute).ID() == liar.ID() {
