@@ -157,7 +157,7 @@ func (ns *NodeStateMachine) decodeEntry(e *loadedNode) {
 		return
 	}
 	e.state = s.State & ns.persistent
-	e.node, e.err = enode.New(storedID(e.key), &s.Record)
+	e.node, e.err = enode.New(storedID(e.key), s.Record)
 }
 
 func (ns *NodeStateMachine) decodeFields(encoded [][]byte) ([]any, error) {

@@ -1,5 +1,7 @@
 package nodestate
 
+import "slices"
+
 // change is an entry of the operation's queue: one change of one node, whose
 // subscribers are still to be called.
 type change struct {
@@ -30,6 +32,9 @@ func (q *fifo[T]) push(item T) {
 	q.items = append(q.items, item)
 	q.peak = max(q.peak, q.len())
 }
+
+// grow makes room for that many items.
+func (q *fifo[T]) grow(items int) { q.items = slices.Grow(q.items, items) }
 
 // front returns the oldest item, which must exist.
 func (q *fifo[T]) front() *T { return &q.items[q.head] }

@@ -19,7 +19,7 @@ type Store interface {
 // storedNode is the value of an entry, an RLP list; its key is the prefix and
 // the node id. The format is that of go-ethereum v1.13.5's p2p/nodestate.
 type storedNode struct {
-	Record  enr.Record
+	Record  *enr.Record
 	Version uint
 	State   uint64   // bit i is the i-th flag of the setup
 	Fields  [][]byte // by field index; empty: absent or not persistent; trailing empty ones are cut
@@ -41,9 +41,10 @@ func (ns *NodeStateMachine) encodeLocked(nd *node, state uint64) []byte {
 		return nil
 	}
 	s := storedNode{
-		Record:  *nd.record.Load().Record(),
+		Record:  nd.record.Load().Record(),
 		Version: ns.setup.Version,
 		State:   stored,
+		Fields:  make([][]byte, 0, len(ns.columns)),
 	}
 	for i, col := range ns.columns {
 		enc, err := col.encode(nd)
