@@ -281,7 +281,7 @@ func (p *ServerPool) Forget(id enode.ID) error {
 		l.remove(id)
 	}
 	p.mu.notes.remove(id)
-	p.mu.replacing.given.Remove(id)
+	p.mu.replacing.given.remove(id)
 	p.mu.Unlock()
 	err := p.ns.Operation(func(op nodestate.Op) {
 		if n := op.Machine().GetNode(id); n != nil {

@@ -52,21 +52,20 @@ func (p *ServerPool) tellAsked(n *enode.Node) {
 
 // tellAnswered is told whether the node is a candidate now.
 func (p *ServerPool) tellAnswered(n *enode.Node, answer Answer, ok bool) {
-	outcome := outcomeSilent
+	o := outcomeSilent
 	switch {
 	case ok:
-		outcome = outcomeCandidate
+		o = outcomeCandidate
 	case answer == Yes:
-		outcome = outcomeNotBelieved
+		o = outcomeNotBelieved
 	case answer == No:
-		outcome = outcomeFull
+		o = outcomeFull
 	default:
 		answer = Silent
 	}
 	p.mu.Lock()
-	p.mu.notes.change(n.ID(), func(m *note) {
-		m.outcome, m.detail, m.answer, m.asked = outcome, "", answer, true
-	})
+	m := p.mu.notes.set(n.ID(), o, "")
+	m.answer, m.asked = answer, true
 	p.mu.Unlock()
 	if f := p.cfg.Events.Answered; f != nil {
 		p.delivery.post(func() { f(n, answer) })
@@ -74,17 +73,17 @@ func (p *ServerPool) tellAnswered(n *enode.Node, answer Answer, ok bool) {
 }
 
 func (p *ServerPool) tellDialedLocked(n *enode.Node) {
-	p.noteLocked(n.ID(), outcomeDialed, "")
+	p.mu.notes.set(n.ID(), outcomeDialed, "")
 	if f := p.cfg.Events.Dialed; f != nil {
 		p.delivery.post(func() { f(n) })
 	}
 }
 
-func (p *ServerPool) tellRefused(n *enode.Node, outcome string, err error) {
+func (p *ServerPool) tellRefused(n *enode.Node, o outcome, err error) {
 	detail := textOf(err)
-	p.note(n.ID(), outcome, detail)
+	p.note(n.ID(), o, detail)
 	if f := p.cfg.Events.Refused; f != nil {
-		reason := (&note{outcome: outcome, detail: detail}).text()
+		reason := (&note{outcome: o, detail: detail}).text()
 		p.delivery.post(func() { f(n, reason) })
 	}
 }

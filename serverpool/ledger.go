@@ -8,17 +8,22 @@ import (
 	"github.com/ethereum/go-ethereum/ethdb"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/rlp"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // ledger keeps one kind of entries about nodes, the latest ones up to a limit,
 // and which of them differ from the store. It is for what the stored records of
 // the state machine have no room for. It is not safe for concurrent use.
 type ledger[T any] struct {
-	kind   ledgerKind[T]
-	prefix []byte
-	lru    *simplelru.LRU[enode.ID, T]
-	dirty  map[enode.ID]struct{} // differ from the store
+	kind    ledgerKind[T]
+	prefix  []byte
+	entries *recent[ledgerEntry[T]]
+	removed map[enode.ID]struct{} // nodes without an entry that may have one in the store
+}
+
+type ledgerEntry[T any] struct {
+	value  T
+	dirty  bool // differs from the store
+	stored bool // the store may have one
 }
 
 // ledgerKind says how entries of one kind are stored: under the pool's prefix,
@@ -45,33 +50,48 @@ type moment struct {
 // newLedger makes an empty ledger. The size has to be positive.
 func newLedger[T any](kind ledgerKind[T], poolPrefix []byte, size int) *ledger[T] {
 	l := &ledger[T]{
-		kind:   kind,
-		prefix: slices.Concat(poolPrefix, []byte("x:"+kind.name+":")),
-		dirty:  make(map[enode.ID]struct{}),
+		kind:    kind,
+		prefix:  slices.Concat(poolPrefix, []byte("x:"+kind.name+":")),
+		removed: make(map[enode.ID]struct{}),
 	}
-	// A size that is not positive is the only error there is.
-	l.lru, _ = simplelru.NewLRU(size, func(id enode.ID, _ T) { l.dirty[id] = struct{}{} })
+	l.entries = newRecent(size, l.gone)
 	return l
 }
 
+// gone takes note of an entry that was dropped.
+func (l *ledger[T]) gone(id enode.ID, e ledgerEntry[T]) {
+	if e.stored {
+		l.removed[id] = struct{}{}
+	}
+}
+
 // get returns the entry of a node, which does not make it later.
-func (l *ledger[T]) get(id enode.ID) (T, bool) { return l.lru.Peek(id) }
+func (l *ledger[T]) get(id enode.ID) (entry T, ok bool) {
+	if e := l.entries.get(id); e != nil {
+		return e.value, true
+	}
+	return entry, false
+}
 
 // put sets the entry of a node and makes it the latest. It may push out the
 // one that has not been put for longest.
 func (l *ledger[T]) put(id enode.ID, entry T) {
-	l.lru.Add(id, entry)
-	l.dirty[id] = struct{}{}
+	e := l.entries.latest(id)
+	e.value, e.dirty = entry, true
+	if _, ok := l.removed[id]; ok {
+		delete(l.removed, id)
+		e.stored = true
+	}
 }
 
-func (l *ledger[T]) has(id enode.ID) bool { return l.lru.Contains(id) }
+func (l *ledger[T]) has(id enode.ID) bool { return l.entries.get(id) != nil }
 
-func (l *ledger[T]) remove(id enode.ID) { l.lru.Remove(id) }
+func (l *ledger[T]) remove(id enode.ID) { l.entries.remove(id) }
 
 // ids returns the nodes that have an entry, the latest last.
-func (l *ledger[T]) ids() []enode.ID { return l.lru.Keys() }
+func (l *ledger[T]) ids() []enode.ID { return l.entries.ids() }
 
-func (l *ledger[T]) len() int { return l.lru.Len() }
+func (l *ledger[T]) len() int { return l.entries.len() }
 
 // ledgerChange is a change on its way to the store; a nil value deletes.
 type ledgerChange struct {
@@ -85,20 +105,33 @@ type dirtyMarker interface{ markDirty(id enode.ID) }
 // takeDirty returns what differs from the store, ordered by id. What cannot be
 // written goes back by markDirty.
 func (l *ledger[T]) takeDirty() []ledgerChange {
-	changes := make([]ledgerChange, 0, len(l.dirty))
-	for id := range l.dirty {
-		c := ledgerChange{of: l, id: id, key: slices.Concat(l.prefix, id[:])}
-		if entry, ok := l.lru.Peek(id); ok {
-			c.value, _ = rlp.EncodeToBytes(l.kind.encode(entry)) // cannot fail
-		}
-		changes = append(changes, c)
+	var changes []ledgerChange
+	change := func(id enode.ID, value []byte) {
+		changes = append(changes, ledgerChange{l, id, slices.Concat(l.prefix, id[:]), value})
 	}
-	clear(l.dirty)
+	for id := range l.removed {
+		change(id, nil)
+	}
+	l.entries.all(func(id enode.ID, e *ledgerEntry[T]) {
+		if e.dirty {
+			value, _ := rlp.EncodeToBytes(l.kind.encode(e.value)) // cannot fail
+			change(id, value)
+			e.dirty, e.stored = false, true
+		}
+	})
+	l.removed = make(map[enode.ID]struct{}) // a map that was large stays so
 	slices.SortFunc(changes, func(a, b ledgerChange) int { return compareIDs(a.id, b.id) })
 	return changes
 }
 
-func (l *ledger[T]) markDirty(id enode.ID) { l.dirty[id] = struct{}{} }
+// markDirty has what the store has of a node written again, or deleted.
+func (l *ledger[T]) markDirty(id enode.ID) {
+	if e := l.entries.get(id); e != nil {
+		e.dirty = true
+	} else {
+		l.removed[id] = struct{}{}
+	}
+}
 
 // load fills the ledger from the store and returns how many entries could not
 // be read. These are deleted at the next write, and so are those beyond the
@@ -120,14 +153,14 @@ func (l *ledger[T]) load(db ethdb.Iteratee, now moment) (bad int, err error) {
 		entry, err := l.kind.decode(it.Value(), now)
 		if err != nil {
 			bad++
-			l.dirty[enode.ID(key)] = struct{}{}
+			l.removed[enode.ID(key)] = struct{}{}
 			continue
 		}
 		list = append(list, loaded{enode.ID(key), entry})
 	}
 	sort.SliceStable(list, func(i, j int) bool { return l.kind.age(list[i].entry) < l.kind.age(list[j].entry) })
 	for _, e := range list {
-		l.lru.Add(e.id, e.entry)
+		*l.entries.latest(e.id) = ledgerEntry[T]{value: e.entry, stored: true}
 	}
 	return bad, it.Error()
 }

@@ -106,6 +106,21 @@ func TestChangesThatFailedComeAgain(t *testing.T) {
 	require.Equal(t, []string{string(id[:])}, keysOf(t, db.Database, "x:a:"))
 }
 
+// What was pushed out before it was written is not worth a write.
+func TestLedgerDeletesOnlyWhatMayBeStored(t *testing.T) {
+	db, l := testutil.NewFaultyStore(), newBook("a", "", 1)
+	l.put(idOf(1), page{1, 1})
+	l.put(idOf(2), page{1, 2})
+	require.Len(t, l.takeDirty(), 1)
+	l.put(idOf(3), page{1, 3})
+	l.put(idOf(2), page{1, 4})
+	l.put(idOf(4), page{1, 5})
+	changes := l.takeDirty()
+	require.Len(t, changes, 2, "the second again, which a write is under way for")
+	require.NoError(t, writeChanges(db, changes))
+	require.Len(t, keysOf(t, db.Database, "x:a:"), 1)
+}
+
 // A ledger against a list, the latest last, with a restart now and then.
 func TestLedgerAgainstModel(t *testing.T) {
 	type entry struct {

@@ -59,7 +59,7 @@ func (p *ServerPool) NodeStatus(id enode.ID) (s NodeStatus, ok bool) {
 func (p *ServerPool) knows(id enode.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.notes.lru.Contains(id) || slices.ContainsFunc(p.ledgers, func(l anyLedger) bool { return l.has(id) })
+	return p.mu.notes.get(id) != nil || slices.ContainsFunc(p.ledgers, func(l anyLedger) bool { return l.has(id) })
 }
 
 // statusOf describes a node, which is nil if the machine does not know it.
@@ -73,13 +73,14 @@ func (p *ServerPool) statusOf(id enode.ID, n *enode.Node) NodeStatus {
 	now := p.clock.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	note := p.mu.notes.get(id)
-	s.Reason = note.text()
-	if note.source != "" {
-		s.Source = note.source
-	}
-	if note.asked {
-		s.Answer = note.answer.String()
+	if m := p.mu.notes.get(id); m != nil {
+		s.Reason = m.text()
+		if m.source != "" {
+			s.Source = m.source
+		}
+		if m.asked {
+			s.Answer = m.answer.String()
+		}
 	}
 	c, _ := p.mu.conducts.get(id)
 	switch {
@@ -211,7 +212,7 @@ func (p *ServerPool) noteAdmitted(id enode.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.lastUsable = p.clock.Now()
-	p.noteLocked(id, outcomeCandidate, "")
+	p.mu.notes.set(id, outcomeCandidate, "")
 }
 
 // noteTurnedAway notes why a node did not.

@@ -6,107 +6,119 @@ import (
 	"unicode/utf8"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// What came of a node last, as Status.Outcomes counts it.
+// outcome is what came of a node last, as Status.Outcomes counts it.
+type outcome uint8
+
 const (
-	outcomeAsked       = "asked"
-	outcomeFull        = "full"
-	outcomeSilent      = "silent"
-	outcomeNotBelieved = "not believed"
-	outcomeCandidate   = "candidate"
-	outcomeUnneeded    = "not needed in time"
-	outcomeGiven       = "given out"
-	outcomeNotDialed   = "not dialed"
-	outcomeDialed      = "dialed"
-	outcomeRefused     = "refused"
-	outcomeTimedOut    = "timed out"
-	outcomeConnected   = "connected"
-	outcomeLeft        = "disconnected"
-	outcomeBanned      = "banned"
-	outcomeNotAccepted = "not accepted"
+	outcomeNone outcome = iota // nothing was heard yet
+	outcomeAsked
+	outcomeFull
+	outcomeSilent
+	outcomeNotBelieved
+	outcomeCandidate
+	outcomeUnneeded
+	outcomeGiven
+	outcomeNotDialed
+	outcomeDialed
+	outcomeRefused
+	outcomeTimedOut
+	outcomeConnected
+	outcomeLeft
+	outcomeBanned
+	outcomeNotAccepted
+	outcomes // how many there are
 )
+
+var outcomeTexts = [outcomes]string{
+	outcomeAsked:       "asked",
+	outcomeFull:        "full",
+	outcomeSilent:      "silent",
+	outcomeNotBelieved: "not believed",
+	outcomeCandidate:   "candidate",
+	outcomeUnneeded:    "not needed in time",
+	outcomeGiven:       "given out",
+	outcomeNotDialed:   "not dialed",
+	outcomeDialed:      "dialed",
+	outcomeRefused:     "refused",
+	outcomeTimedOut:    "timed out",
+	outcomeConnected:   "connected",
+	outcomeLeft:        "disconnected",
+	outcomeBanned:      "banned",
+	outcomeNotAccepted: "not accepted",
+}
+
+// String implements fmt.Stringer.
+func (o outcome) String() string { return outcomeTexts[o] }
 
 // notes are what was last heard of the nodes seen lately, for people to read;
 // nothing is decided by them.
 type notes struct {
-	lru      *simplelru.LRU[enode.ID, note]
-	outcomes map[string]int // how many nodes have each
+	*recent[note]
+	counts [outcomes]int // how many nodes have each; nobody asks for outcomeNone
 }
 
 // note is what was last heard of a node.
 type note struct {
-	seen    bool   // else it is only known which source has it
 	source  string // that brought it last
-	outcome string
 	detail  string // of the outcome
 	answer  Answer // the last one
-	asked   bool   // there was one
+	outcome outcome
+	seen    bool // else it is only known which source has it
+	asked   bool // there was an answer
 }
 
 // notedNodes is how many nodes there are notes of. Nodes that come back after so
-// many others count as new. More costs some 200 bytes each.
+// many others count as new. More costs some 100 bytes each.
 const notedNodes = 1 << 14
 
 func newNotes() *notes {
-	n := &notes{outcomes: make(map[string]int)}
-	// The size is positive, the only error there is.
-	n.lru, _ = simplelru.NewLRU(notedNodes, func(_ enode.ID, gone note) { n.count(gone.outcome, -1) })
+	n := new(notes)
+	n.recent = newRecent(notedNodes, func(_ enode.ID, gone note) { n.counts[gone.outcome]-- })
 	return n
 }
 
-func (n *notes) count(outcome string, d int) {
-	if outcome == "" {
-		return
-	}
-	if n.outcomes[outcome] += d; n.outcomes[outcome] == 0 {
-		delete(n.outcomes, outcome)
-	}
-}
-
-func (n *notes) get(id enode.ID) note {
-	found, _ := n.lru.Peek(id)
-	return found
-}
-
-// change edits the note of a node, which makes it the latest.
-func (n *notes) change(id enode.ID, edit func(*note)) {
-	found, _ := n.lru.Get(id)
-	n.count(found.outcome, -1)
-	edit(&found)
-	n.count(found.outcome, +1)
-	n.lru.Add(id, found)
+// set notes what came of a node, which makes the note the latest.
+func (n *notes) set(id enode.ID, o outcome, detail string) *note {
+	m := n.latest(id)
+	n.counts[m.outcome]--
+	n.counts[o]++
+	m.outcome, m.detail = o, detail
+	return m
 }
 
 // see tells whether a node is new, and its source.
 func (n *notes) see(id enode.ID) (first bool, source string) {
-	n.change(id, func(m *note) {
-		first, source = !m.seen, m.source
-		m.seen = true
-	})
-	return first, source
+	m := n.latest(id)
+	first, m.seen = !m.seen, true
+	return first, m.source
 }
 
-func (n *notes) remove(id enode.ID) { n.lru.Remove(id) }
+// outcomes returns how many nodes have each outcome.
+func (n *notes) outcomes() map[string]int {
+	found := make(map[string]int)
+	for o, count := range n.counts {
+		if o != int(outcomeNone) && count > 0 {
+			found[outcomeTexts[o]] = count
+		}
+	}
+	return found
+}
 
 // text says what came of a node last and why.
 func (m *note) text() string {
 	if m.detail == "" {
-		return m.outcome
+		return m.outcome.String()
 	}
-	return fmt.Sprintf("%s: %s", m.outcome, m.detail)
+	return fmt.Sprintf("%v: %s", m.outcome, m.detail)
 }
 
 // note keeps what came of a node. A detail that comes from outside is cut.
-func (p *ServerPool) note(id enode.ID, outcome, detail string) {
+func (p *ServerPool) note(id enode.ID, o outcome, detail string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.noteLocked(id, outcome, detail)
-}
-
-func (p *ServerPool) noteLocked(id enode.ID, outcome, detail string) {
-	p.mu.notes.change(id, func(m *note) { m.outcome, m.detail = outcome, shortText(detail) })
+	p.mu.notes.set(id, o, shortText(detail))
 }
 
 // namedSource is a discovery source of the application whose nodes are noted
@@ -131,7 +143,7 @@ func (s *namedSource) Node() *enode.Node {
 	}
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
-	s.pool.mu.notes.change(n.ID(), func(m *note) { m.source = name })
+	s.pool.mu.notes.latest(n.ID()).source = name
 	return n
 }
 

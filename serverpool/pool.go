@@ -13,7 +13,6 @@ import (
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/log"
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/lespool/lespool/lespay"
 	"github.com/lespool/lespool/nodestate"
@@ -177,7 +176,7 @@ func newPool(config Config) (*ServerPool, error) {
 	p.mu.memory = newMemory(cfg.DBKey, cfg.Remember)
 	p.mu.bans = newBans(cfg.DBKey)
 	p.mu.conducts = newLedger(conductKind, cfg.DBKey, cfg.Remember)
-	p.mu.replacing.given, _ = simplelru.NewLRU[enode.ID, float64](cfg.Remember, nil) // the size is positive
+	p.mu.replacing.given = newRecent[float64](cfg.Remember, nil)
 	p.ledgers = []anyLedger{p.mu.memory, p.mu.bans, p.mu.conducts}
 	p.mu.trusted = p.trustedNodes()
 	p.mu.notes = newNotes()

@@ -8,7 +8,6 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/lespool/lespool/lespay"
 )
@@ -53,13 +52,13 @@ type replacing struct {
 	isSet   bool
 	timer   mclock.Timer
 	// given is what known servers gave, in their last session or in earlier runs.
-	given *simplelru.LRU[enode.ID, float64]
+	given *recent[float64]
 }
 
 // noteGivenLocked remembers what a server gave.
 func (r *replacing) noteGivenLocked(id enode.ID, t tally) {
 	if t.enough() {
-		r.given.Add(id, t.mean())
+		*r.given.latest(id) = t.mean()
 	}
 }
 
@@ -166,8 +165,8 @@ func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 	if !known || s == nil {
 		return true
 	}
-	mean, ok := p.mu.replacing.given.Peek(n.ID())
-	return !ok || mean > s.mean()+minGain
+	mean := p.mu.replacing.given.get(n.ID())
+	return mean == nil || *mean > s.mean()+minGain
 }
 
 // askToLeave asks the application to drop a server, if it has given a way to do

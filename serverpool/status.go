@@ -96,7 +96,7 @@ func (p *ServerPool) counters() Status {
 		TimedOut:    c.timedOut,
 		Returned:    c.returned,
 		NotAccepted: maps.Clone(c.turnedAway),
-		Outcomes:    maps.Clone(p.mu.notes.outcomes),
+		Outcomes:    p.mu.notes.outcomes(),
 		EventsLost:  lost,
 		UDP4Dead:    p.mu.path4.isDead,
 		UDP6Dead:    p.mu.path6.isDead,

@@ -318,19 +318,19 @@ func TestNotesAreBounded(t *testing.T) {
 	for i := range uint64(notedNodes + 1000) {
 		first, _ := n.see(idOf(i))
 		require.True(t, first)
-		n.change(idOf(i), func(m *note) { m.outcome = []string{outcomeFull, outcomeSilent, ""}[i%3] })
-		n.change(idOf(i/2), func(m *note) { m.outcome = outcomeAsked })
+		n.set(idOf(i), []outcome{outcomeFull, outcomeSilent, outcomeNone}[i%3], "")
+		n.set(idOf(i/2), outcomeAsked, "")
 	}
-	require.Equal(t, notedNodes, n.lru.Len())
+	require.Equal(t, notedNodes, n.len())
 	counted := make(map[string]int)
-	for _, id := range n.lru.Keys() {
-		if o := n.get(id).outcome; o != "" {
-			counted[o]++
+	for _, id := range n.ids() {
+		if o := n.get(id).outcome; o != outcomeNone {
+			counted[o.String()]++
 		}
 	}
-	require.Equal(t, counted, n.outcomes)
-	n.remove(n.lru.Keys()[0])
-	require.Equal(t, notedNodes-1, n.lru.Len())
+	require.Equal(t, counted, n.outcomes())
+	n.remove(n.ids()[0])
+	require.Equal(t, notedNodes-1, n.len())
 }
 
 func TestShortText(t *testing.T) {

@@ -268,7 +268,7 @@ func (p *ServerPool) setDialed(op nodestate.Op, n *enode.Node, d *dial, timeout 
 		p.mu.counts.dialed++
 		p.tellDialedLocked(n)
 	} else {
-		p.noteLocked(n.ID(), outcomeGiven, "")
+		p.mu.notes.set(n.ID(), outcomeGiven, "")
 	}
 	p.mu.Unlock()
 	op.SetState(n, p.st.dialed, p.st.canDial.Or(p.st.redialWait), 0)

@@ -15,7 +15,7 @@ func (s Status) String() string {
 		return fmt.Sprintf("%d servers connected", s.Connected)
 	case s.Connected > 0:
 		return fmt.Sprintf("%d of %d servers connected, looking for more: %s", s.Connected, s.Wanted, s.search())
-	case !s.Needed && s.Dialed+s.Returned == 0 && s.Outcomes[outcomeGiven] == 0:
+	case !s.Needed && s.Dialed+s.Returned == 0 && s.Outcomes[outcomeGiven.String()] == 0:
 		return "no server, and nobody has asked the iterator for one"
 	}
 	return "looking for servers: " + s.search()
@@ -32,11 +32,11 @@ func (s *Status) search() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, what))
 		}
 	}
-	for _, outcome := range []string{
+	for _, o := range []outcome{
 		outcomeFull, outcomeSilent, outcomeNotBelieved, outcomeAsked, outcomeDialed, outcomeRefused, outcomeTimedOut,
 		outcomeNotDialed, outcomeNotAccepted,
 	} {
-		add(s.Outcomes[outcome], outcome)
+		add(s.Outcomes[o.String()], o.String())
 	}
 	add(s.Banned, "banned")
 	switch {
