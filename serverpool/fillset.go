@@ -23,6 +23,7 @@ type FillSet struct {
 	pause func() time.Duration
 
 	calls  *group
+	closed func()      // called when it is closed
 	wasted tokenBucket // of nodes that were not admitted; belongs to fill
 	mu     struct {
 		sync.Mutex
@@ -67,6 +68,7 @@ func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags node
 		}
 		return added
 	})
+	fs.closed = calls.close
 	return fs
 }
 
@@ -77,6 +79,7 @@ func newFillSet(ns *nodestate.NodeStateMachine, input supply, flags nodestate.Fl
 		admit:  admit,
 		pause:  func() time.Duration { return 0 },
 		calls:  calls,
+		closed: func() {},
 		wasted: newTokenBucket(wastedNodes, wastedNodes-1),
 	}
 	ns.SubscribeState(flags, func(_ nodestate.Op, _ *enode.Node, oldState, newState nodestate.Flags) {
@@ -214,5 +217,6 @@ func (fs *FillSet) Close() {
 	fs.mu.Unlock()
 	if !closed {
 		fs.input.Close()
+		fs.closed()
 	}
 }
