@@ -3,6 +3,7 @@ package nodestate
 import (
 	"iter"
 
+	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
@@ -16,6 +17,29 @@ func (ns *NodeStateMachine) GetState(n *enode.Node) Flags {
 		return Flags{nd.state.Load(), ns.setup}
 	}
 	return Flags{}
+}
+
+// TimeoutOf returns when the first of the given flags of n will be reset by a
+// timeout; ok is false if none of them has one running. It may be called anywhere
+// and waits for no operation.
+func (ns *NodeStateMachine) TimeoutOf(n *enode.Node, flags Flags) (at mclock.AbsTime, ok bool) {
+	mask := ns.maskOf(flags)
+	if n == nil {
+		return 0, false
+	}
+	nd := ns.table.lookUp(n)
+	if nd == nil {
+		return 0, false
+	}
+	sh := ns.table.shardOf(nd)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for to := nd.timers; to != nil; to = to.next {
+		if to.mask&mask != 0 && (!ok || to.at < at) {
+			at, ok = to.at, true
+		}
+	}
+	return at, ok
 }
 
 // GetNode returns the newest known record of a node, nil when it is unknown.

@@ -94,6 +94,33 @@ func TestTimeoutIsReplacedThoughNothingChanges(t *testing.T) {
 	require.Equal(t, []string{"0s []→[a]", "9s [a]→[]"}, tm.take())
 }
 
+func TestTimeoutOfTellsTheFirst(t *testing.T) {
+	tm := newTimed(t)
+	all := MergeFlags(tm.a, tm.b, tm.c)
+	timeoutOf := func(flags Flags) any {
+		if at, ok := tm.TimeoutOf(node(1), flags); ok {
+			return time.Duration(at)
+		}
+		return "none"
+	}
+	require.Equal(t, "none", timeoutOf(all), "unknown")
+	tm.set(t, tm.a, none, 0)
+	require.Equal(t, "none", timeoutOf(all))
+	tm.set(t, tm.b, none, 5*time.Second)
+	tm.clock.Run(time.Second)
+	tm.set(t, tm.c, none, 3*time.Second)
+	require.Equal(t, 4*time.Second, timeoutOf(all))
+	require.Equal(t, 5*time.Second, timeoutOf(tm.a.Or(tm.b)))
+	require.Equal(t, "none", timeoutOf(tm.a))
+	require.Equal(t, "none", timeoutOf(none))
+	tm.clock.Run(3 * time.Second)
+	require.Equal(t, 5*time.Second, timeoutOf(all))
+	_, ok := tm.TimeoutOf(nil, all)
+	require.False(t, ok)
+	tm.Stop()
+	require.Equal(t, "none", timeoutOf(all))
+}
+
 func TestAddTimeoutTakesFlagsThatAreThere(t *testing.T) {
 	tm := newTimed(t)
 	tm.set(t, tm.a.Or(tm.b), none, 0)

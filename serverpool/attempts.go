@@ -55,11 +55,7 @@ func (p *ServerPool) jitter(d time.Duration) time.Duration {
 // leaveAlone keeps a node out of the dial process for some time, at least
 // until it may be given out again.
 func (p *ServerPool) leaveAlone(op nodestate.Op, n *enode.Node, d time.Duration) {
-	now := p.clock.Now()
-	d = max(d, p.historyOf(n).untilGivenAgain(now, p.cfg.MinRedial), 1) // 0 would be for ever
-	p.mu.Lock()
-	p.mu.waits[n.ID()] = now.Add(d)
-	p.mu.Unlock()
+	d = max(d, p.historyOf(n).untilGivenAgain(p.clock.Now(), p.cfg.MinRedial), 1) // 0 would be for ever
 	op.SetState(n, p.st.redialWait, p.st.underWay.Or(p.st.dialTimeout), d)
 }
 

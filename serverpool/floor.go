@@ -31,12 +31,24 @@ type wait struct {
 	until mclock.AbsTime
 }
 
+func (a wait) compare(b wait) int {
+	return cmp.Or(cmp.Compare(a.until, b.until), compareIDs(a.id, b.id))
+}
+
 // leastWaiting returns up to k waits, those that end first.
 func leastWaiting(waits []wait, k int) []wait {
-	slices.SortFunc(waits, func(a, b wait) int {
-		return cmp.Or(cmp.Compare(a.until, b.until), compareIDs(a.id, b.id))
-	})
+	slices.SortFunc(waits, wait.compare)
 	return waits[:min(k, len(waits))]
+}
+
+// waiting returns the redial waits under way.
+func (p *ServerPool) waiting() (waits []wait) {
+	for n := range p.ns.All(p.st.redialWait, none) {
+		if until, ok := p.ns.TimeoutOf(n, p.st.redialWait); ok {
+			waits = append(waits, wait{n.ID(), until})
+		}
+	}
+	return waits
 }
 
 // raiseFloor lets some nodes go if there is nobody else to try.
@@ -68,12 +80,10 @@ func (p *ServerPool) belowFloor() []wait {
 		return nil
 	}
 	p.mu.lastUsable = now // these get the same time
-	var waits []wait
-	for id, until := range p.mu.waits {
-		if _, ok := p.mu.bans.active(id, now); !ok || p.isTrustedLocked(id) {
-			waits = append(waits, wait{id, until})
-		}
-	}
+	waits := slices.DeleteFunc(p.waiting(), func(w wait) bool {
+		_, banned := p.mu.bans.active(w.id, now)
+		return banned && !p.isTrustedLocked(w.id)
+	})
 	for _, id := range p.mu.memory.ids() {
 		r, _ := p.mu.memory.get(id)
 		if _, ok := p.mu.bans.active(id, now); !ok && r.until > now {

@@ -15,14 +15,33 @@ import (
 // Loopback and local networks are exempt. When the cap is all that stands
 // between the pool and the servers it wants, it widens by one at a time.
 type netCap struct {
-	base    uint // the configured limit
-	v4, v6  netutil.DistinctNetSet
-	members map[enode.ID]net.IP
-	latest  [quotaOf]string // networks of the latest dials
-	dials   int             // so far
+	base, limit uint // as configured, and widened
+	members     map[enode.ID]network
+	counts      map[network]uint // members of each
+	latest      [quotaOf]network // of the latest dials
+	dials       int              // so far
 
 	starving bool // nodes were refused and none admitted since then
 	since    mclock.AbsTime
+}
+
+// network is a network that the cap holds for; the zero value stands for all that
+// are exempt.
+type network struct {
+	prefix [6]byte
+	bits   uint8 // its length
+}
+
+func networkOf(ip net.IP) (of network) {
+	if len(ip) == 0 || netutil.IsLAN(ip) {
+		return of
+	}
+	of.bits = 48
+	if ip4 := ip.To4(); ip4 != nil {
+		ip, of.bits = ip4, 24
+	}
+	copy(of.prefix[:], ip[:of.bits/8])
+	return of
 }
 
 // widenAfter is how long the pool must have been short of candidates because
@@ -41,74 +60,57 @@ const (
 	quotaOthers = 8
 )
 
-// dialed notes a dial.
-func (c *netCap) dialed(ip net.IP) {
-	c.latest[c.dials%quotaOf] = network(ip)
+func newNetCap(limit int) *netCap {
+	return &netCap{
+		base:    uint(limit),
+		limit:   uint(limit),
+		members: make(map[enode.ID]network),
+		counts:  make(map[network]uint),
+	}
+}
+
+// dialed notes the dial of a member, or of a node that is exempt.
+func (c *netCap) dialed(id enode.ID) {
+	c.latest[c.dials%quotaOf] = c.members[id]
 	c.dials++
 }
 
 // spent tells whether a network has had its share of the latest dials.
-func (c *netCap) spent(ip net.IP) bool {
+func (c *netCap) spent(of network) bool {
 	if c.base == math.MaxInt32 {
 		return false
 	}
-	count, others, of := uint(0), 0, network(ip)
+	count, others := uint(0), 0
 	for _, latest := range c.latest {
 		switch latest {
 		case of:
 			count++
-		case "":
+		case network{}:
 		default:
 			others++
 		}
 	}
-	return others >= quotaOthers && count >= quota*(1+c.v4.Limit-c.base)
+	return others >= quotaOthers && count >= quota*(1+c.limit-c.base)
 }
-
-// network names the network of an address, "" if it is exempt.
-func network(ip net.IP) string {
-	if exempt(ip) {
-		return ""
-	}
-	bits := 48
-	if ip4 := ip.To4(); ip4 != nil {
-		ip, bits = ip4, 24
-	}
-	return string(ip[:bits/8])
-}
-
-func newNetCap(limit int) *netCap {
-	return &netCap{
-		base:    uint(limit),
-		v4:      netutil.DistinctNetSet{Subnet: 24, Limit: uint(limit)},
-		v6:      netutil.DistinctNetSet{Subnet: 48, Limit: uint(limit)},
-		members: make(map[enode.ID]net.IP),
-	}
-}
-
-func (c *netCap) set(ip net.IP) *netutil.DistinctNetSet {
-	if ip.To4() != nil {
-		return &c.v4
-	}
-	return &c.v6
-}
-
-func exempt(ip net.IP) bool { return len(ip) == 0 || netutil.IsLAN(ip) }
 
 // admit counts the node in if its network has room. short tells that fewer
 // nodes are under way than servers are wanted. widened is the new limit if it
 // had to be raised for this node.
 func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (ok bool, widened uint) {
-	if _, member := c.members[id]; member || exempt(ip) {
+	if _, member := c.members[id]; member {
+		return true, 0
+	}
+	of := networkOf(ip)
+	if of == (network{}) {
 		return true, 0
 	}
 	if !short {
 		c.starving = false
-		c.setLimit(c.base)
+		c.limit = c.base
 	}
-	if !c.spent(ip) && c.set(ip).Add(ip) {
+	if c.counts[of] < c.limit && !c.spent(of) {
 		c.starving = false
-		c.members[id] = ip
+		c.add(id, of)
 		return true, 0
 	}
 	switch {
@@ -116,31 +118,37 @@ func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (
 	case !c.starving:
 		c.starving, c.since = true, now
 	case now.Sub(c.since) >= widenAfter:
-		c.setLimit(c.v4.Limit + 1)
+		c.limit++
 		ok, _ = c.admit(id, ip, now, short)
-		return ok, c.v4.Limit
+		return ok, c.limit
 	}
 	return false, 0
 }
 
 // force counts the node in whatever the limit says; for servers that connected
-// without being asked and for trusted ones.
-func (c *netCap) force(id enode.ID, ip net.IP) {
-	if _, member := c.members[id]; member || exempt(ip) {
+// without being asked and for trusted ones. The address is asked for if it is
+// needed: that takes some time.
+func (c *netCap) force(id enode.ID, ip func() net.IP) {
+	if _, member := c.members[id]; member {
 		return
 	}
-	limit := c.v4.Limit
-	c.setLimit(math.MaxInt32)
-	c.set(ip).Add(ip)
-	c.setLimit(limit)
-	c.members[id] = ip
+	if of := networkOf(ip()); of != (network{}) {
+		c.add(id, of)
+	}
+}
+
+func (c *netCap) add(id enode.ID, of network) {
+	c.members[id] = of
+	c.counts[of]++
 }
 
 func (c *netCap) remove(id enode.ID) {
-	if ip, ok := c.members[id]; ok {
-		c.set(ip).Remove(ip)
-		delete(c.members, id)
+	of, member := c.members[id]
+	if !member {
+		return
+	}
+	delete(c.members, id)
+	if c.counts[of]--; c.counts[of] == 0 {
+		delete(c.counts, of)
 	}
 }
-
-func (c *netCap) setLimit(limit uint) { c.v4.Limit, c.v6.Limit = limit, limit }

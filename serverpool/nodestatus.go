@@ -70,6 +70,7 @@ func (p *ServerPool) statusOf(id enode.ID, n *enode.Node) NodeStatus {
 		p.setState(&s, p.ns.GetState(n), h)
 		p.setValue(&s, h)
 	}
+	until, _ := p.ns.TimeoutOf(n, p.st.redialWait)
 	now := p.clock.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +92,6 @@ func (p *ServerPool) statusOf(id enode.ID, n *enode.Node) NodeStatus {
 	}
 	s.PromisesKept, s.PromisesBroken, s.Trust = int(c.kept), int(c.broken), c.trust(&p.mu.strangers)
 	s.Trusted = p.isTrustedLocked(id)
-	until := p.mu.waits[id]
 	if r, ok := p.mu.memory.get(id); ok {
 		until = max(until, r.until) // begun in an earlier run
 	}
@@ -163,14 +163,10 @@ func (p *ServerPool) fillLists(s *Status) {
 			l.weight, _ = p.st.weight.Get(p.ns, n)
 			known = append(known, l)
 		case !state.HasNone(p.st.inDialProcess):
+			l.until, _ = p.ns.TimeoutOf(n, p.st.redialWait)
 			others = append(others, l)
 		}
 	}
-	p.mu.Lock()
-	for i := range others {
-		others[i].until = p.mu.waits[others[i].node.ID()]
-	}
-	p.mu.Unlock()
 	// The sorts are stable, and the nodes came ordered by id.
 	slices.SortStableFunc(known, func(a, b listed) int { return cmp.Compare(b.weight, a.weight) })
 	slices.SortStableFunc(others, func(a, b listed) int { return cmp.Compare(a.until, b.until) })

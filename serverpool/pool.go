@@ -107,7 +107,6 @@ type ServerPool struct {
 		queries    map[enode.ID]*pendingQuery
 		calls      int // of Query that have not returned
 		dials      map[enode.ID]*dial
-		waits      map[enode.ID]mclock.AbsTime // ends of running redial waits
 		sessions   map[enode.ID]*session
 		timeout    timeoutState
 		replacing  replacing
@@ -185,7 +184,6 @@ func newPool(config Config) (*ServerPool, error) {
 	p.mu.mutes = newTokenBucket(muteDials, muteBurst)
 	p.mu.queries = make(map[enode.ID]*pendingQuery)
 	p.mu.dials = make(map[enode.ID]*dial)
-	p.mu.waits = make(map[enode.ID]mclock.AbsTime)
 	p.mu.sessions = make(map[enode.ID]*session)
 	p.mu.counts = newCounts()
 	p.loadLedgers()
@@ -212,7 +210,6 @@ func (p *ServerPool) wire() {
 		{nodestate.MergeFlags(st.dialed, st.dialTimeout), p.onDialTimeout},
 		{st.dialed, p.onDialed},
 		{st.underWay, p.onUnderWay},
-		{st.redialWait, p.onRedialWait},
 	} {
 		p.subscribe(sub.flags, sub.handle)
 	}

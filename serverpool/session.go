@@ -127,7 +127,7 @@ func (p *ServerPool) connect(op nodestate.Op, n *enode.Node, s *session) {
 	p.setHistory(op, n, h)
 	st.connectedStats.SetIn(op, n, s.tracker.RtStats())
 	p.mu.Lock()
-	p.mu.netCap.force(n.ID(), n.IP())
+	p.mu.netCap.force(n.ID(), n.IP)
 	p.mu.Unlock()
 	op.SetState(n, st.connected, nodestate.MergeFlags(st.query, st.canDial, st.dialed, st.dialTimeout, st.redialWait), 0)
 	p.setWeight(op, n, h, p.serviceOf(n, h))

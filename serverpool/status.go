@@ -78,7 +78,7 @@ func (p *ServerPool) lastStatus() *Status {
 
 // counters returns a status without the lists.
 func (p *ServerPool) counters() Status {
-	known, lost := len(p.KnownServers()), p.delivery.lost()
+	known, waiting, lost := len(p.KnownServers()), p.waiting(), p.delivery.lost()
 	now := p.clock.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +107,7 @@ func (p *ServerPool) counters() Status {
 		Known:       known,
 		Restored:    c.restored,
 		Trusted:     len(p.mu.trusted),
-		Waiting:     len(p.mu.waits),
+		Waiting:     len(waiting),
 		Timeout:     Duration(p.timeoutLocked().timeout),
 	}
 	for _, id := range p.mu.bans.ids() {
@@ -115,11 +115,9 @@ func (p *ServerPool) counters() Status {
 			s.Banned++
 		}
 	}
-	first := true
-	for _, at := range p.mu.waits {
-		if d := Duration(max(at.Sub(now), 0)); first || d < s.NextRedial {
-			s.NextRedial, first = d, false
-		}
+	if len(waiting) > 0 {
+		next := slices.MinFunc(waiting, wait.compare)
+		s.NextRedial = Duration(max(next.until.Sub(now), 0))
 	}
 	return s
 }

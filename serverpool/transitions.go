@@ -113,7 +113,7 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 		return errWaiting
 	}
 	if state.HasAll(p.st.alwaysConnect) {
-		p.mu.netCap.force(n.ID(), n.IP())
+		p.mu.netCap.force(n.ID(), n.IP)
 		return nil
 	}
 	if p.searchingLocked() && !p.mayReplaceLocked(n, state.HasAll(p.st.hasValue)) {
@@ -243,7 +243,7 @@ func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 			p.mix.gave(state.HasAll(p.st.hasValue))
 		}
 		p.mu.Lock()
-		p.mu.netCap.dialed(n.IP())
+		p.mu.netCap.dialed(n.ID())
 		p.mu.lastGiven = p.clock.Now()
 		p.mu.Unlock()
 		h := p.historyOf(n)
@@ -263,7 +263,7 @@ func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 func (p *ServerPool) setDialed(op nodestate.Op, n *enode.Node, d *dial, timeout time.Duration) {
 	p.mu.Lock()
 	p.mu.dials[n.ID()] = d
-	p.mu.netCap.force(n.ID(), n.IP()) // it may have gone back before
+	p.mu.netCap.force(n.ID(), n.IP) // it may have gone back before
 	if !p.hasDialer.Load() || d.begun {
 		p.mu.counts.dialed++
 		p.tellDialedLocked(n)
@@ -318,15 +318,6 @@ func (p *ServerPool) onUnderWay(_ nodestate.Op, n *enode.Node, _, newState nodes
 	if newState.IsEmpty() {
 		p.mu.Lock()
 		p.mu.netCap.remove(n.ID())
-		p.mu.Unlock()
-	}
-}
-
-// onRedialWait forgets the end of a wait that is over.
-func (p *ServerPool) onRedialWait(_ nodestate.Op, n *enode.Node, _, newState nodestate.Flags) {
-	if newState.HasNone(p.st.redialWait) {
-		p.mu.Lock()
-		delete(p.mu.waits, n.ID())
 		p.mu.Unlock()
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/stretchr/testify/require"
@@ -108,10 +107,10 @@ func TestRunningWaitsAreJittered(t *testing.T) {
 		nodes := publicNodes(0, 100)
 		w.befriend(0, nodes...)
 		ends := make(map[time.Duration]bool)
-		now := w.pool.clock.Now()
 		for _, n := range nodes {
 			require.Equal(t, 10*time.Second, w.wait(n))
-			d := guarded(w.pool, func() mclock.AbsTime { return w.pool.mu.waits[n.ID()] }).Sub(now)
+			s, _ := w.pool.NodeStatus(n.ID())
+			d := time.Duration(s.Wait)
 			require.GreaterOrEqual(t, d, 10*time.Second)
 			require.LessOrEqual(t, d, 11*time.Second)
 			ends[d.Round(100*time.Millisecond)] = true
