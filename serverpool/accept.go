@@ -1,14 +1,16 @@
 package serverpool
 
-import "github.com/ethereum/go-ethereum/p2p/enode"
+import (
+	"net"
 
-// check tells why a node cannot be a candidate, whatever its state.
-func (p *ServerPool) check(n *enode.Node, discovered bool) (reason error) {
-	if n == nil {
-		return errNoNode
-	}
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// check tells why a node with the given address cannot be a candidate, whatever its
+// state.
+func (p *ServerPool) check(n *enode.Node, ip net.IP, discovered bool) (reason error) {
 	p.see(n, discovered)
-	if n.IP() != nil && n.TCP() == 0 {
+	if ip != nil && n.TCP() == 0 {
 		return errNoPort
 	}
 	if p.cfg.Accept == nil {

@@ -76,12 +76,14 @@ func (p *ServerPool) setHistory(op nodestate.Op, n *enode.Node, h history) {
 	p.st.history.SetIn(op, n, h)
 	id := n.ID()
 	known := op.Machine().GetState(n).HasAll(p.st.hasValue)
+	if !known && h.waitEnd == 0 {
+		return // nothing is worth remembering
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case known:
+	if known {
 		p.mu.memory.remove(id)
-	case h.waitEnd != 0:
+	} else {
 		// n may bear a local address, the machine's record does not.
 		p.mu.memory.remember(op.Machine().GetNode(id), h)
 	}

@@ -181,12 +181,11 @@ func TestIteratorsSurviveNodesThatVanish(t *testing.T) {
 		wrs, queue := NewWrsIterator(x.ns, x.a, x.b, x.weight), NewQueueIterator(x.ns, x.a, x.b, true, nil)
 		x.start(t)
 		gone, there := fake(1), fake(2)
+		queue.enqueue(gone.ID(), true)
 		x.set(t, there, x.a, nodestate.Flags{})
 		require.NoError(t, x.weight.Set(x.ns, there, 1))
 		// As it is until the callbacks of the change have run.
 		wrs.update(gone.ID(), 1e15)
-		queue.mu.queue.PushFront(gone.ID())
-		queue.mu.index[gone.ID()] = queue.mu.queue.Front()
 		for _, it := range []enode.Iterator{wrs, queue} {
 			require.True(t, it.Next())
 			require.Equal(t, there.ID(), it.Node().ID())

@@ -1,6 +1,7 @@
 package serverpool
 
 import (
+	"net"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -82,9 +83,9 @@ func (p *ServerPool) queryPause() time.Duration {
 	return pause
 }
 
-// approachLocked tells how to try a candidate: by a query, or else by a dial. It
-// counts against the rates of both.
-func (p *ServerPool) approachLocked(n *enode.Node, trusted bool) (ask bool) {
+// approachLocked tells how to try a candidate with the given address: by a query, or
+// else by a dial. It counts against the rates of both.
+func (p *ServerPool) approachLocked(n *enode.Node, ip net.IP, trusted bool) (ask bool) {
 	if p.ask == nil || trusted {
 		return false
 	}
@@ -95,7 +96,7 @@ func (p *ServerPool) approachLocked(n *enode.Node, trusted bool) (ask bool) {
 	}
 	c, _ := p.mu.conducts.get(n.ID())
 	switch {
-	case !p.pathLocked(n).ask(now):
+	case !p.pathLocked(ip).ask(now):
 	case c.mute() && p.mu.needed && p.demandLocked().idle >= patient && p.mu.mutes.wait(now) == 0:
 		p.mu.mutes.take(now)
 	default:
@@ -108,23 +109,21 @@ func (p *ServerPool) approachLocked(n *enode.Node, trusted bool) (ask bool) {
 	return false
 }
 
-// pathLocked returns the path to a node, which differs between IPv4 and IPv6.
-func (p *ServerPool) pathLocked(n *enode.Node) *path {
-	if ip := n.IP(); ip != nil && ip.To4() == nil {
+// pathLocked returns the path to an address, which differs between IPv4 and IPv6.
+func (p *ServerPool) pathLocked(ip net.IP) *path {
+	if ip != nil && ip.To4() == nil {
 		return &p.mu.path6
 	}
 	return &p.mu.path4
 }
 
-// believe takes an answer into account and tells what to do about it: again is to
-// ask once more, ok that the server may be dialed.
-func (p *ServerPool) believe(n *enode.Node, answer Answer) (again, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// believeLocked takes an answer into account and tells what to do about it: again is
+// to ask once more, ok that the server may be dialed.
+func (p *ServerPool) believeLocked(n *enode.Node, answer Answer) (again, ok bool) {
 	if answer == Unasked {
 		return false, true
 	}
-	p.pathLocked(n).hear(answer, p.clock.Now())
+	p.pathLocked(n.IP()).hear(answer, p.clock.Now())
 	if answer == Silent {
 		p.mu.ownNet.nothing()
 	} else {

@@ -43,15 +43,15 @@ func (p *ServerPool) tellFoundLocked(n *enode.Node, source string) {
 	}
 }
 
-func (p *ServerPool) tellAsked(n *enode.Node) {
-	p.note(n.ID(), outcomeAsked, "")
+func (p *ServerPool) tellAskedLocked(n *enode.Node) {
+	p.mu.notes.set(n.ID(), outcomeAsked, "")
 	if f := p.cfg.Events.Asked; f != nil {
 		p.delivery.post(func() { f(n) })
 	}
 }
 
-// tellAnswered is told whether the node is a candidate now.
-func (p *ServerPool) tellAnswered(n *enode.Node, answer Answer, ok bool) {
+// tellAnsweredLocked is told whether the node is a candidate now.
+func (p *ServerPool) tellAnsweredLocked(n *enode.Node, answer Answer, ok bool) {
 	o := outcomeSilent
 	switch {
 	case ok:
@@ -63,10 +63,8 @@ func (p *ServerPool) tellAnswered(n *enode.Node, answer Answer, ok bool) {
 	default:
 		answer = Silent
 	}
-	p.mu.Lock()
 	m := p.mu.notes.set(n.ID(), o, "")
 	m.answer, m.asked = answer, true
-	p.mu.Unlock()
 	if f := p.cfg.Events.Answered; f != nil {
 		p.delivery.post(func() { f(n, answer) })
 	}

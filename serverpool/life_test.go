@@ -3,6 +3,7 @@ package serverpool
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -148,6 +149,7 @@ func TestLateNodeOfASlowSourceIsNotAskedInVain(t *testing.T) {
 		w.pool.AddSource(src)
 		w.pool.Start()
 		w.mustNext(time.Second)
+		synctest.Wait() // the need has ended
 		src.feed(late)
 		time.Sleep(time.Minute)
 		require.Empty(t, w.timesAsked(late), "nobody waits")

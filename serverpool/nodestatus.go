@@ -203,14 +203,6 @@ func (p *ServerPool) see(n *enode.Node, discovered bool) {
 	p.tellFoundLocked(n, source)
 }
 
-// noteAdmitted notes a node that became a candidate.
-func (p *ServerPool) noteAdmitted(id enode.ID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.lastUsable = p.clock.Now()
-	p.mu.notes.set(id, outcomeCandidate, "")
-}
-
 // noteTurnedAway notes why a node did not.
 func (p *ServerPool) noteTurnedAway(id enode.ID, reason error) {
 	switch {

@@ -37,6 +37,7 @@ func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
 	if !stuck {
 		p.mu.calls++
 		p.mu.counts.asked++
+		p.tellAskedLocked(n)
 	}
 	p.mu.Unlock()
 	if warn {
@@ -46,7 +47,6 @@ func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
 		p.answered(op, n, Unasked)
 		return
 	}
-	p.tellAsked(n)
 	p.ask(ctx, n, func(answer Answer) { p.queryReturned(q, n, answer) })
 }
 
@@ -90,11 +90,9 @@ func (p *ServerPool) endQuery(id enode.ID) {
 	}
 }
 
-// countAnswer learns from the outcome of a query. believed tells whether a yes
+// countAnswerLocked learns from the outcome of a query. believed tells whether a yes
 // was good enough.
-func (p *ServerPool) countAnswer(answer Answer, believed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *ServerPool) countAnswerLocked(answer Answer, believed bool) {
 	c := &p.mu.counts
 	switch answer {
 	case Yes:

@@ -85,6 +85,10 @@ func (r *recent[T]) all(f func(id enode.ID, value *T)) {
 	}
 }
 
+// first returns the oldest node, last the latest; there has to be one.
+func (r *recent[T]) first() enode.ID { return r.entries[r.entries[0].newer].id }
+func (r *recent[T]) last() enode.ID  { return r.entries[r.entries[0].older].id }
+
 // ids returns the nodes, the latest last.
 func (r *recent[T]) ids() []enode.ID {
 	ids := make([]enode.ID, 0, r.count)

@@ -153,7 +153,7 @@ func (p *ServerPool) replace() {
 func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 	c, _ := p.mu.conducts.get(n.ID())
 	switch {
-	case c.mute() || !p.pathLocked(n).works():
+	case c.mute() || !p.pathLocked(n.IP()).works():
 		return false
 	case c.trust(&p.mu.strangers) >= barReplace:
 	case c.stranger() && p.mu.sayNo < enoughSayNo:

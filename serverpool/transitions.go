@@ -2,6 +2,7 @@ package serverpool
 
 import (
 	"errors"
+	"net"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/mclock"
@@ -63,46 +64,67 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 // was not the source of known or trusted servers; their turn is not changed by
 // how often they are discovered.
 func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
-	reason := p.check(n, discovered)
-	if reason == errNoNode {
-		p.count(func(c *counts) { c.turnAway(reason) })
+	if n == nil {
+		p.count(func(c *counts) { c.turnAway(errNoNode) })
 		return false
 	}
+	ip := n.IP() // once: to look it up takes some time
+	reason := p.check(n, ip, discovered)
 	err := p.ns.Operation(func(op nodestate.Op) {
 		state := op.Machine().GetState(n)
 		if discovered && !state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
 			reason = errOwnTurn
 		}
 		if reason == nil {
-			reason = p.checkState(op, n)
+			reason = p.enter(op, n, ip, state)
 		}
 		if reason != nil {
 			p.turnAway(op, n, reason)
-			return
-		}
-		p.setHistory(op, n, p.historyOf(n))
-		p.noteAdmitted(n.ID())
-		p.mu.Lock()
-		ask := p.approachLocked(n, state.HasAll(p.st.alwaysConnect))
-		p.mu.Unlock()
-		if ask {
-			op.SetState(n, p.st.query, none, queryTimeout)
-		} else {
-			op.SetState(n, p.st.canDial, none, canDialTimeout)
 		}
 	})
 	return err == nil && reason == nil
 }
 
-// checkState tells why a node cannot be a candidate now.
-func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
-	state := op.Machine().GetState(n)
+// enter makes a node with the given address and state a candidate, or tells why it
+// cannot be one now.
+func (p *ServerPool) enter(op nodestate.Op, n *enode.Node, ip net.IP, state nodestate.Flags) error {
+	ask, err := p.tryEnter(op, n, ip, state)
+	if err != nil {
+		return err
+	}
+	if h := p.historyOf(n); h != (history{}) {
+		p.setHistory(op, n, h)
+	}
+	if ask {
+		op.SetState(n, p.st.query, none, queryTimeout)
+	} else {
+		op.SetState(n, p.st.canDial, none, canDialTimeout)
+	}
+	return nil
+}
+
+// tryEnter is enter as far as the machine has nothing to do with it; ask tells that
+// the node is to be asked.
+func (p *ServerPool) tryEnter(op nodestate.Op, n *enode.Node, ip net.IP, state nodestate.Flags) (ask bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.checkStateLocked(op, n, ip, state); err != nil {
+		return false, err
+	}
+	p.mu.lastUsable = p.clock.Now()
+	ask = p.approachLocked(n, ip, state.HasAll(p.st.alwaysConnect))
+	if !ask {
+		p.mu.notes.set(n.ID(), outcomeCandidate, "")
+	}
+	return ask, nil
+}
+
+// checkStateLocked tells why a node cannot be a candidate now.
+func (p *ServerPool) checkStateLocked(op nodestate.Op, n *enode.Node, ip net.IP, state nodestate.Flags) error {
 	if !state.HasNone(p.st.underWay) {
 		return errBusy
 	}
 	now := p.clock.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if _, ok := p.mu.bans.active(n.ID(), now); ok && state.HasNone(p.st.alwaysConnect) {
 		return errBanned
 	}
@@ -123,7 +145,7 @@ func (p *ServerPool) checkState(op nodestate.Op, n *enode.Node) error {
 		return errBusy
 	}
 	short := len(p.mu.sessions)+len(p.mu.queries)+len(p.mu.dials) < p.cfg.Wanted
-	ok, widened := p.mu.netCap.admit(n.ID(), n.IP(), now, short)
+	ok, widened := p.mu.netCap.admit(n.ID(), ip, now, short)
 	if widened > 0 {
 		p.log.Warn("Too few servers of different networks, allowing more of each", "limit", widened)
 	}
@@ -192,9 +214,11 @@ func (p *ServerPool) onQuery(op nodestate.Op, n *enode.Node, oldState, newState 
 
 // answered takes the outcome of a query.
 func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
-	again, ok := p.believe(n, answer)
-	p.countAnswer(answer, ok)
-	p.tellAnswered(n, answer, ok)
+	p.mu.Lock()
+	again, ok := p.believeLocked(n, answer)
+	p.countAnswerLocked(answer, ok)
+	p.tellAnsweredLocked(n, answer, ok)
+	p.mu.Unlock()
 	switch {
 	case again:
 		p.askAgain(op, n)
@@ -271,8 +295,8 @@ func (p *ServerPool) setDialed(op nodestate.Op, n *enode.Node, d *dial, timeout 
 		p.mu.notes.set(n.ID(), outcomeGiven, "")
 	}
 	p.mu.Unlock()
-	op.SetState(n, p.st.dialed, p.st.canDial.Or(p.st.redialWait), 0)
-	op.SetState(n, p.st.dialTimeout, none, timeout)
+	op.SetState(n, p.st.dialed.Or(p.st.dialTimeout), p.st.canDial.Or(p.st.redialWait), 0)
+	op.AddTimeout(n, p.st.dialTimeout, timeout)
 }
 
 // onDialTimeout ends a dial that took too long.
@@ -285,12 +309,12 @@ func (p *ServerPool) onDialTimeout(op nodestate.Op, n *enode.Node, oldState, new
 	untaken := p.hasDialer.Load() && d != nil && !d.begun
 	if untaken {
 		p.mu.counts.returned++
+		p.mu.notes.set(n.ID(), outcomeNotDialed, "")
 	} else {
 		p.mu.counts.timedOut++
 	}
 	p.mu.Unlock()
 	if untaken {
-		p.note(n.ID(), outcomeNotDialed, "")
 		p.leaveAlone(op, n, minRedialWait*time.Second) // p2p had no use for it
 	} else {
 		p.tellRefused(n, outcomeTimedOut, nil)
