@@ -112,7 +112,7 @@
 // pool's mutex, and nothing starts an operation with that held. Each source is
 // read by a goroutine of its own. Each query, each filling of a set and each call
 // of Config.Disconnect has one while it takes, and the events that wait to be
-// told have one together; it ends when it has had nothing else to do for 10 ms.
+// told have one together; they end when there was nothing to do for 10 to 20 ms.
 // [NewStepped] makes a pool without any. The order of
 // locks is: registering, an operation's turn, the mix's, an iterator's or a
 // source's, the pool's, the fill set's or that of waiting events, and those of

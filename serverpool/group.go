@@ -1,15 +1,14 @@
 package serverpool
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
 
 // group is goroutines that call functions of the application, counted so that
-// Stop can wait for them, but not for ever. One that has nothing left to do rests
-// for a moment before it ends: where there is much to do, few goroutines do it,
-// and their stacks have grown already.
+// Stop can wait for them, but not for ever. Those that have nothing left to do rest
+// for a moment before they end: where there is much to do, few goroutines do it, and
+// their stacks have grown already.
 type group struct {
 	// later runs functions when the caller has ended, in place of goroutines.
 	// They must not wait then. Nil for goroutines.
@@ -19,13 +18,15 @@ type group struct {
 		sync.Mutex
 		n       int           // goroutines
 		resting []chan func() // what those that rest wait for; each has room for one function
+		timer   *time.Timer   // for endRest; nil while none rests
+		called  bool          // some were called from their rest since the timer was set
 		closed  bool          // none rests any more
 		idle    chan struct{} // closed when n gets 0; nil when nobody waits
 	}
 }
 
-// restTime is how long a goroutine rests. Longer saves making goroutines where
-// there is less to do.
+// restTime is how long goroutines rest when nothing is to be done, at least. Longer
+// saves making goroutines where there is less to do.
 const restTime = 10 * time.Millisecond
 
 // run calls f on a goroutine of the group.
@@ -39,6 +40,7 @@ func (g *group) run(f func()) {
 	if last := len(g.mu.resting) - 1; last >= 0 {
 		g.mu.resting[last] <- f
 		g.mu.resting = g.mu.resting[:last]
+		g.mu.called = true
 		return
 	}
 	g.mu.n++
@@ -48,46 +50,49 @@ func (g *group) run(f func()) {
 func (g *group) work(f func()) {
 	defer g.done() // f may end the goroutine
 	next := make(chan func(), 1)
-	timer := time.NewTimer(restTime)
-	defer timer.Stop()
 	for f != nil {
 		f()
-		f = g.rest(next, timer)
+		g.rest(next)
+		f = <-next
 	}
 }
 
-// rest waits for another function; nil means that the goroutine has to end.
-func (g *group) rest(next chan func(), timer *time.Timer) func() {
-	if !g.lieDown(next) {
-		return nil
-	}
-	timer.Reset(restTime)
-	select {
-	case f := <-next:
-		return f
-	case <-timer.C:
-		g.getUp(next)
-		return <-next
-	}
-}
-
-func (g *group) lieDown(next chan func()) bool {
+// rest makes sure that there will be another function in next, or that it is closed.
+func (g *group) rest(next chan func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.mu.closed {
-		g.mu.resting = append(g.mu.resting, next)
+	if g.mu.closed {
+		close(next)
+		return
 	}
-	return !g.mu.closed
+	g.mu.resting = append(g.mu.resting, next)
+	if g.mu.timer == nil {
+		g.mu.called = false
+		g.mu.timer = time.AfterFunc(restTime, g.endRest)
+	}
 }
 
-// getUp makes sure that there is something in next, or that it is closed.
-func (g *group) getUp(next chan func()) {
+// endRest ends the goroutines that rest, unless there is something to do now and
+// then.
+func (g *group) endRest() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if i := slices.Index(g.mu.resting, next); i >= 0 {
-		g.mu.resting = slices.Delete(g.mu.resting, i, i+1)
+	switch {
+	case g.mu.closed:
+	case g.mu.called:
+		g.mu.called = false
+		g.mu.timer.Reset(restTime)
+	default:
+		g.mu.timer = nil
+		g.endAllLocked()
+	}
+}
+
+func (g *group) endAllLocked() {
+	for _, next := range g.mu.resting {
 		close(next)
 	}
+	g.mu.resting = nil
 }
 
 func (g *group) done() {
@@ -105,10 +110,10 @@ func (g *group) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.mu.closed = true
-	for _, next := range g.mu.resting {
-		close(next)
+	if g.mu.timer != nil {
+		g.mu.timer.Stop()
 	}
-	g.mu.resting = nil
+	g.endAllLocked()
 }
 
 // wait closes the group and waits until no goroutine is left, then returns true,

@@ -34,7 +34,7 @@ func TestGoroutinesRestForAMoment(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		require.Equal(t, 3, goroutines())
-		time.Sleep(restTime)
+		time.Sleep(2 * restTime)
 		synctest.Wait()
 		require.Zero(t, goroutines())
 		require.Equal(t, 100, ran)

@@ -100,7 +100,8 @@ func (m *mix) discoveredLocked() (*enode.Node, bool) {
 	for i, s := range m.mu.sources {
 		if n, ok := s.take(); ok {
 			// Behind the others, which are served before it is its turn again.
-			m.mu.sources = append(append(m.mu.sources[:i:i], m.mu.sources[i+1:]...), s)
+			copy(m.mu.sources[i:], m.mu.sources[i+1:])
+			m.mu.sources[len(m.mu.sources)-1] = s
 			m.mu.found++
 			return n, true
 		}
