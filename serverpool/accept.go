@@ -1,15 +1,12 @@
 package serverpool
 
-import (
-	"net"
-
-	"github.com/ethereum/go-ethereum/p2p/enode"
-)
+import "net"
 
 // check tells why a node with the given address cannot be a candidate, whatever its
 // state.
-func (p *ServerPool) check(n *enode.Node, ip net.IP, discovered bool) (reason error) {
-	p.see(n, discovered)
+func (p *ServerPool) check(f offer, ip net.IP) (reason error) {
+	n := f.node
+	p.see(f)
 	if ip != nil && n.TCP() == 0 {
 		return errNoPort
 	}

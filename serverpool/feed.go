@@ -10,10 +10,15 @@ import (
 // supply is where candidates are taken from, without waiting.
 type supply interface {
 	start() // begins to look for nodes
-	// take returns the next node, which may be nil; ok is false if there is
-	// none at the moment.
-	take() (n *enode.Node, ok bool)
+	// take returns the next node; ok is false if there is none at the moment.
+	take() (f offer, ok bool)
 	Close()
+}
+
+// offer is a node from a supply.
+type offer struct {
+	node   *enode.Node // may be nil
+	source string      // name of the discovery source; empty for known and trusted servers
 }
 
 // picker is a set that nodes are taken from without waiting; nil means that
@@ -34,9 +39,9 @@ type picked struct{ picker }
 
 func (picked) start() {}
 
-func (p picked) take() (n *enode.Node, ok bool) {
-	n = p.pick()
-	return n, n != nil
+func (p picked) take() (f offer, ok bool) {
+	f.node = p.pick()
+	return f, f.node != nil
 }
 
 // feed is a supply of what an iterator brings. The iterator is read by a
@@ -44,6 +49,7 @@ func (p picked) take() (n *enode.Node, ok bool) {
 // by another one, since that may take its time too.
 type feed struct {
 	it     enode.Iterator
+	name   string
 	calls  *group
 	log    log.Logger
 	filled func() // called when there is a node to take
@@ -51,15 +57,15 @@ type feed struct {
 	mu struct {
 		sync.Mutex
 		wake    sync.Cond // on mu
-		node    *enode.Node
-		ready   bool // node waits to be taken
+		next    offer
+		ready   bool // next waits to be taken
 		started bool
 		closed  bool
 	}
 }
 
-func newFeed(it enode.Iterator, calls *group, log log.Logger, filled func()) *feed {
-	f := &feed{it: it, calls: calls, log: log, filled: filled}
+func newFeed(it enode.Iterator, name string, calls *group, log log.Logger, filled func()) *feed {
+	f := &feed{it: it, name: name, calls: calls, log: log, filled: filled}
 	f.mu.wake.L = &f.mu
 	return f
 }
@@ -76,7 +82,7 @@ func (f *feed) start() {
 func (f *feed) read() {
 	defer f.recover("A source of nodes panicked and is not read any more")
 	for f.it.Next() {
-		f.put(f.it.Node())
+		f.put(offer{f.it.Node(), f.source()})
 		f.filled()
 		if !f.waitTaken() {
 			return
@@ -84,10 +90,20 @@ func (f *feed) read() {
 	}
 }
 
-func (f *feed) put(n *enode.Node) {
+// source names where the iterator's node comes from.
+func (f *feed) source() string {
+	if it, ok := f.it.(interface{ NodeSource() string }); ok { // newer go-ethereums name some
+		if name := it.NodeSource(); name != "" {
+			return shortText(name)
+		}
+	}
+	return f.name
+}
+
+func (f *feed) put(next offer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mu.node, f.mu.ready = n, true
+	f.mu.next, f.mu.ready = next, true
 }
 
 // waitTaken waits until the node was taken; false means closed.
@@ -100,16 +116,16 @@ func (f *feed) waitTaken() bool {
 	return !f.mu.closed
 }
 
-func (f *feed) take() (n *enode.Node, ok bool) {
+func (f *feed) take() (next offer, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.mu.ready || f.mu.closed {
-		return nil, false
+		return offer{}, false
 	}
-	n = f.mu.node
-	f.mu.node, f.mu.ready = nil, false
+	next = f.mu.next
+	f.mu.next, f.mu.ready = offer{}, false
 	f.mu.wake.Signal()
-	return n, true
+	return next, true
 }
 
 func (f *feed) Close() {

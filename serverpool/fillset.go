@@ -18,7 +18,7 @@ type FillSet struct {
 	input supply
 	clock mclock.Clock
 	// admit sets the flags, or does not and returns false. It may take time.
-	admit func(n *enode.Node) bool
+	admit func(f offer) bool
 	// pause returns how long to wait before the next node is taken.
 	pause func() time.Duration
 
@@ -53,8 +53,9 @@ const (
 func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags nodestate.Flags) *FillSet {
 	var fs *FillSet
 	calls := new(group)
-	source := newFeed(input, calls, log.Root(), func() { fs.wake() })
-	fs = newFillSet(ns, source, flags, calls, func(n *enode.Node) (added bool) {
+	source := newFeed(input, "", calls, log.Root(), func() { fs.wake() })
+	fs = newFillSet(ns, source, flags, calls, func(f offer) (added bool) {
+		n := f.node
 		if n == nil {
 			return false
 		}
@@ -72,7 +73,7 @@ func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags node
 	return fs
 }
 
-func newFillSet(ns *nodestate.NodeStateMachine, input supply, flags nodestate.Flags, calls *group, admit func(*enode.Node) bool) *FillSet {
+func newFillSet(ns *nodestate.NodeStateMachine, input supply, flags nodestate.Flags, calls *group, admit func(offer) bool) *FillSet {
 	fs := &FillSet{
 		input:  input,
 		clock:  ns.Clock(),
@@ -146,14 +147,14 @@ func (fs *FillSet) fill() {
 			fs.sleep(d)
 			return
 		}
-		n, ok := fs.input.take()
+		f, ok := fs.input.take()
 		if !ok {
 			if fs.rest() {
 				return
 			}
 			continue
 		}
-		if !fs.admit(n) {
+		if !fs.admit(f) {
 			fs.wasted.take(fs.clock.Now())
 		}
 	}

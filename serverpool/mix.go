@@ -1,10 +1,6 @@
 package serverpool
 
-import (
-	"sync"
-
-	"github.com/ethereum/go-ethereum/p2p/enode"
-)
+import "sync"
 
 // mix merges the supplies of candidates. Trusted servers come first. Known
 // servers and discovered nodes share the rest: one dial of exploreEvery should
@@ -74,46 +70,39 @@ func (m *mix) gave(known bool) {
 	}
 }
 
-func (m *mix) take() (n *enode.Node, ok bool) {
+func (m *mix) take() (f offer, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
-		return nil, false
+		return offer{}, false
 	}
 	if n := m.trusted.pick(); n != nil {
 		m.mu.found = 0
-		return n, true
+		return offer{node: n}, true
 	}
 	if m.mu.owed >= exploreEvery-1 && m.mu.found < minQueries-1 {
-		if n, ok := m.discoveredLocked(); ok {
-			return n, true
+		if f, ok := m.discoveredLocked(); ok {
+			return f, true
 		}
 	}
 	if n := m.known.pick(); n != nil {
 		m.mu.found = 0
-		return n, true
+		return offer{node: n}, true
 	}
 	return m.discoveredLocked()
 }
 
-func (m *mix) discoveredLocked() (*enode.Node, bool) {
+func (m *mix) discoveredLocked() (offer, bool) {
 	for i, s := range m.mu.sources {
-		if n, ok := s.take(); ok {
+		if f, ok := s.take(); ok {
 			// Behind the others, which are served before it is its turn again.
 			copy(m.mu.sources[i:], m.mu.sources[i+1:])
 			m.mu.sources[len(m.mu.sources)-1] = s
 			m.mu.found++
-			return n, true
+			return f, true
 		}
 	}
-	return nil, false
-}
-
-// discovered tells whether the latest node is from a discovery source.
-func (m *mix) discovered() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.mu.found > 0
+	return offer{}, false
 }
 
 // Close closes all supplies.

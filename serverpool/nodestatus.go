@@ -182,25 +182,24 @@ func (p *ServerPool) describe(list []listed) []NodeStatus {
 	return infos
 }
 
-// see counts a node that a source brought; discovered as in admit.
-func (p *ServerPool) see(n *enode.Node, discovered bool) {
+// see counts a node that a source brought.
+func (p *ServerPool) see(f offer) {
+	id := f.node.ID()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	first, source := p.mu.notes.see(n.ID())
-	if !first {
+	if !p.mu.notes.see(id, f.source) {
 		return
 	}
 	p.mu.counts.seen++
+	source := f.source
 	switch {
 	case source != "":
-	case discovered:
-		source = "discovery"
-	case p.isTrustedLocked(n.ID()):
+	case p.isTrustedLocked(id):
 		source = "trusted"
 	default:
 		source = "known"
 	}
-	p.tellFoundLocked(n, source)
+	p.tellFoundLocked(f.node, source)
 }
 
 // noteTurnedAway notes why a node did not.

@@ -88,11 +88,15 @@ func (n *notes) set(id enode.ID, o outcome, detail string) *note {
 	return m
 }
 
-// see tells whether a node is new, and its source.
-func (n *notes) see(id enode.ID) (first bool, source string) {
+// see notes which source has brought a node, unless that is empty, and tells whether
+// the node is new.
+func (n *notes) see(id enode.ID, source string) (first bool) {
 	m := n.latest(id)
 	first, m.seen = !m.seen, true
-	return first, m.source
+	if source != "" {
+		m.source = source
+	}
+	return first
 }
 
 // outcomes returns how many nodes have each outcome.
@@ -119,32 +123,6 @@ func (p *ServerPool) note(id enode.ID, o outcome, detail string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.notes.set(id, o, shortText(detail))
-}
-
-// namedSource is a discovery source of the application whose nodes are noted
-// with its name.
-type namedSource struct {
-	enode.Iterator
-	pool *ServerPool
-	name string
-}
-
-// Node implements enode.Iterator. It is called once for each Next.
-func (s *namedSource) Node() *enode.Node {
-	n := s.Iterator.Node()
-	if n == nil {
-		return nil
-	}
-	name := s.name
-	if named, ok := s.Iterator.(interface{ NodeSource() string }); ok { // newer go-ethereums name some
-		if given := named.NodeSource(); given != "" {
-			name = shortText(given)
-		}
-	}
-	s.pool.mu.Lock()
-	defer s.pool.mu.Unlock()
-	s.pool.mu.notes.latest(n.ID()).source = name
-	return n
 }
 
 // maxText bounds the texts of others that are kept, in bytes.

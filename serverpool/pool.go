@@ -219,12 +219,10 @@ func (p *ServerPool) wire() {
 	if p.ask != nil {
 		// Trusted servers are not queried, so they don't wait behind queries.
 		first = nobody{}
-		p.direct = newFillSet(p.ns, picked{p.trusted}, st.canDial, &p.calls, func(n *enode.Node) bool { return p.admit(n, false) })
+		p.direct = newFillSet(p.ns, picked{p.trusted}, st.canDial, &p.calls, p.admit)
 	}
 	p.mix = newMix(first, p.known)
-	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, func(n *enode.Node) bool {
-		return p.admit(n, p.mix.discovered())
-	})
+	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, p.admit)
 	p.fill.pause = p.queryPause
 	p.known.filled, p.trusted.filled = p.fill.wake, p.fill.wake
 	if p.direct != nil {
@@ -267,7 +265,7 @@ func (p *ServerPool) Iterator() enode.Iterator { return p.output }
 func (p *ServerPool) AddSource(source enode.Iterator) {
 	if !isNil(source) {
 		name := fmt.Sprintf("source %d", p.sources.Add(1))
-		p.mix.add(newFeed(&namedSource{source, p, name}, &p.calls, p.log, p.fill.wake))
+		p.mix.add(newFeed(source, name, &p.calls, p.log, p.fill.wake))
 	}
 }
 

@@ -316,8 +316,7 @@ func TestItIsSaidWhyThereIsNoServer(t *testing.T) {
 func TestNotesAreBounded(t *testing.T) {
 	n := newNotes()
 	for i := range uint64(notedNodes + 1000) {
-		first, _ := n.see(idOf(i))
-		require.True(t, first)
+		require.True(t, n.see(idOf(i), ""))
 		n.set(idOf(i), []outcome{outcomeFull, outcomeSilent, outcomeNone}[i%3], "")
 		n.set(idOf(i/2), outcomeAsked, "")
 	}

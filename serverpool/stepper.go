@@ -135,15 +135,15 @@ func (q *queue) len() int {
 
 func (q *queue) start() {}
 
-func (q *queue) take() (n *enode.Node, ok bool) {
+func (q *queue) take() (f offer, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.mu.nodes) == 0 {
-		return nil, false
+		return offer{}, false
 	}
-	n = q.mu.nodes[0]
+	f = offer{q.mu.nodes[0], "discovery"}
 	q.mu.nodes = slices.Delete(q.mu.nodes, 0, 1)
-	return n, true
+	return f, true
 }
 
 func (q *queue) Close() {

@@ -60,19 +60,19 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 }
 
 // admit takes a node from a source and makes it a candidate if it can be one.
-// It is the one filter that every source goes through. discovered tells that it
-// was not the source of known or trusted servers; their turn is not changed by
-// how often they are discovered.
-func (p *ServerPool) admit(n *enode.Node, discovered bool) bool {
+// It is the one filter that every source goes through. The turn of known and trusted
+// servers is not changed by how often they are discovered.
+func (p *ServerPool) admit(f offer) bool {
+	n := f.node
 	if n == nil {
 		p.count(func(c *counts) { c.turnAway(errNoNode) })
 		return false
 	}
 	ip := n.IP() // once: to look it up takes some time
-	reason := p.check(n, ip, discovered)
+	reason := p.check(f, ip)
 	err := p.ns.Operation(func(op nodestate.Op) {
 		state := op.Machine().GetState(n)
-		if discovered && !state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
+		if f.source != "" && !state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
 			reason = errOwnTurn
 		}
 		if reason == nil {
