@@ -4,9 +4,9 @@ import "net"
 
 // check tells why a node with the given address cannot be a candidate, whatever its
 // state.
-func (p *ServerPool) check(f offer, ip net.IP) (reason error) {
-	n := f.node
-	p.see(f)
+func (p *ServerPool) check(o offer, ip net.IP) (reason error) {
+	n := o.node
+	p.see(o)
 	if ip != nil && n.TCP() == 0 {
 		return errNoPort
 	}

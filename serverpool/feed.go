@@ -11,7 +11,7 @@ import (
 type supply interface {
 	start() // begins to look for nodes
 	// take returns the next node; ok is false if there is none at the moment.
-	take() (f offer, ok bool)
+	take() (o offer, ok bool)
 	Close()
 }
 
@@ -39,9 +39,9 @@ type picked struct{ picker }
 
 func (picked) start() {}
 
-func (p picked) take() (f offer, ok bool) {
-	f.node = p.pick()
-	return f, f.node != nil
+func (p picked) take() (o offer, ok bool) {
+	o.node = p.pick()
+	return o, o.node != nil
 }
 
 // feed is a supply of what an iterator brings. The iterator is read by a
@@ -82,7 +82,11 @@ func (f *feed) start() {
 func (f *feed) read() {
 	defer f.recover("A source of nodes panicked and is not read any more")
 	for f.it.Next() {
-		f.put(offer{f.it.Node(), f.source()})
+		next := offer{node: f.it.Node()}
+		if next.node != nil {
+			next.source = f.source()
+		}
+		f.put(next)
 		f.filled()
 		if !f.waitTaken() {
 			return

@@ -18,7 +18,7 @@ type FillSet struct {
 	input supply
 	clock mclock.Clock
 	// admit sets the flags, or does not and returns false. It may take time.
-	admit func(f offer) bool
+	admit func(o offer) bool
 	// pause returns how long to wait before the next node is taken.
 	pause func() time.Duration
 
@@ -54,8 +54,8 @@ func NewFillSet(ns *nodestate.NodeStateMachine, input enode.Iterator, flags node
 	var fs *FillSet
 	calls := new(group)
 	source := newFeed(input, "", calls, log.Root(), func() { fs.wake() })
-	fs = newFillSet(ns, source, flags, calls, func(f offer) (added bool) {
-		n := f.node
+	fs = newFillSet(ns, source, flags, calls, func(o offer) (added bool) {
+		n := o.node
 		if n == nil {
 			return false
 		}
@@ -147,14 +147,14 @@ func (fs *FillSet) fill() {
 			fs.sleep(d)
 			return
 		}
-		f, ok := fs.input.take()
+		o, ok := fs.input.take()
 		if !ok {
 			if fs.rest() {
 				return
 			}
 			continue
 		}
-		if !fs.admit(f) {
+		if !fs.admit(o) {
 			fs.wasted.take(fs.clock.Now())
 		}
 	}

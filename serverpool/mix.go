@@ -70,7 +70,7 @@ func (m *mix) gave(known bool) {
 	}
 }
 
-func (m *mix) take() (f offer, ok bool) {
+func (m *mix) take() (o offer, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
@@ -81,8 +81,8 @@ func (m *mix) take() (f offer, ok bool) {
 		return offer{node: n}, true
 	}
 	if m.mu.owed >= exploreEvery-1 && m.mu.found < minQueries-1 {
-		if f, ok := m.discoveredLocked(); ok {
-			return f, true
+		if o, ok := m.discoveredLocked(); ok {
+			return o, true
 		}
 	}
 	if n := m.known.pick(); n != nil {
@@ -94,12 +94,12 @@ func (m *mix) take() (f offer, ok bool) {
 
 func (m *mix) discoveredLocked() (offer, bool) {
 	for i, s := range m.mu.sources {
-		if f, ok := s.take(); ok {
+		if o, ok := s.take(); ok {
 			// Behind the others, which are served before it is its turn again.
 			copy(m.mu.sources[i:], m.mu.sources[i+1:])
 			m.mu.sources[len(m.mu.sources)-1] = s
 			m.mu.found++
-			return f, true
+			return o, true
 		}
 	}
 	return offer{}, false

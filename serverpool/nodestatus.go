@@ -183,15 +183,15 @@ func (p *ServerPool) describe(list []listed) []NodeStatus {
 }
 
 // see counts a node that a source brought.
-func (p *ServerPool) see(f offer) {
-	id := f.node.ID()
+func (p *ServerPool) see(o offer) {
+	id := o.node.ID()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.mu.notes.see(id, f.source) {
+	if !p.mu.notes.see(id, o.source) {
 		return
 	}
 	p.mu.counts.seen++
-	source := f.source
+	source := o.source
 	switch {
 	case source != "":
 	case p.isTrustedLocked(id):
@@ -199,7 +199,7 @@ func (p *ServerPool) see(f offer) {
 	default:
 		source = "known"
 	}
-	p.tellFoundLocked(f.node, source)
+	p.tellFoundLocked(o.node, source)
 }
 
 // noteTurnedAway notes why a node did not.

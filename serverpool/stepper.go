@@ -135,15 +135,15 @@ func (q *queue) len() int {
 
 func (q *queue) start() {}
 
-func (q *queue) take() (f offer, ok bool) {
+func (q *queue) take() (o offer, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.mu.nodes) == 0 {
 		return offer{}, false
 	}
-	f = offer{q.mu.nodes[0], "discovery"}
+	o = offer{q.mu.nodes[0], "discovery"}
 	q.mu.nodes = slices.Delete(q.mu.nodes, 0, 1)
-	return f, true
+	return o, true
 }
 
 func (q *queue) Close() {

@@ -62,17 +62,17 @@ func (p *ServerPool) onLoaded(op nodestate.Op, n *enode.Node, oldState, newState
 // admit takes a node from a source and makes it a candidate if it can be one.
 // It is the one filter that every source goes through. The turn of known and trusted
 // servers is not changed by how often they are discovered.
-func (p *ServerPool) admit(f offer) bool {
-	n := f.node
+func (p *ServerPool) admit(o offer) bool {
+	n := o.node
 	if n == nil {
 		p.count(func(c *counts) { c.turnAway(errNoNode) })
 		return false
 	}
 	ip := n.IP() // once: to look it up takes some time
-	reason := p.check(f, ip)
+	reason := p.check(o, ip)
 	err := p.ns.Operation(func(op nodestate.Op) {
 		state := op.Machine().GetState(n)
-		if f.source != "" && !state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
+		if o.source != "" && !state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) {
 			reason = errOwnTurn
 		}
 		if reason == nil {
@@ -266,12 +266,13 @@ func (p *ServerPool) give(n *enode.Node) (given *enode.Node) {
 		if state.HasNone(p.st.alwaysConnect) {
 			p.mix.gave(state.HasAll(p.st.hasValue))
 		}
+		now := p.clock.Now()
 		p.mu.Lock()
 		p.mu.netCap.dialed(n.ID())
-		p.mu.lastGiven = p.clock.Now()
+		p.mu.lastGiven = now
 		p.mu.Unlock()
 		h := p.historyOf(n)
-		h.given, h.isGiven = p.clock.Now(), true
+		h.given, h.isGiven = now, true
 		p.setHistory(op, n, h)
 		timeout := blindTimeout
 		if p.hasDialer.Load() {
