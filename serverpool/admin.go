@@ -281,6 +281,7 @@ func (p *ServerPool) Forget(id enode.ID) error {
 		l.remove(id)
 	}
 	p.mu.notes.remove(id)
+	p.mu.acquaintances.remove(id)
 	p.mu.replacing.given.remove(id)
 	p.mu.Unlock()
 	err := p.ns.Operation(func(op nodestate.Op) {
@@ -304,6 +305,7 @@ func (p *ServerPool) forget(op nodestate.Op, n *enode.Node) {
 	p.st.localAddress.ClearIn(op, n)
 	p.st.weight.ClearIn(op, n)
 	op.SetState(n, none, p.st.hasValue, 0)
+	p.part(op, n)
 	switch state := op.Machine().GetState(n); {
 	case state.HasAll(p.st.connected):
 		p.st.connectedStats.SetIn(op, n, p.values.GetNode(n.ID()).RtStats())

@@ -84,6 +84,11 @@ const (
 // servers as for fast ones.
 func score(bin, bins int) float64 { return 1 - 2*float64(bin)/float64(bins-1) }
 
+// scoreOf is the score of an answer that took some time.
+func scoreOf(d time.Duration) float64 {
+	return score(int(lespay.TimeToStatScale(d)), len(lespay.RtDistribution{}))
+}
+
 // tally sums up the scores of a server's answers.
 type tally struct{ answers, sum, squares float64 }
 

@@ -48,6 +48,9 @@ func (p *ServerPool) retargetLocked() {
 		target = minQueries
 	default:
 		target, direct = p.mu.limit.limit(), 1
+		if d := p.demandLocked(); !d.hurry && d.missing <= 1 {
+			target = min(target, queriesForOne)
+		}
 	}
 	p.fill.SetTarget(target)
 	if p.direct != nil {
@@ -134,7 +137,7 @@ func (p *ServerPool) believeLocked(n *enode.Node, answer Answer) (again, ok bool
 		p.mu.sayNo++
 	}
 	c.hear(answer)
-	c.at = p.unixNow()
+	c.at, c.heard = p.unixNow(), p.clock.Now()
 	p.mu.conducts.put(n.ID(), c)
 	switch answer {
 	case Yes:

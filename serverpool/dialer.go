@@ -153,6 +153,7 @@ func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure, err error) 
 		case broken:
 			p.count(func(c *counts) { c.refused++ })
 			p.dialDecides(n.ID(), false)
+			p.meet(op, n)
 			p.noteReach(d, false)
 		}
 		p.tellRefused(n, outcomeRefused, err)

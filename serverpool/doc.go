@@ -50,13 +50,16 @@
 //	               a ban                                                    a ban's length
 //	alwaysConnect  Start for trusted URLs,    SetTrusted                    none
 //	               SetTrusted
+//	acquainted     a no that it can be        a broken promise, silence,    none; the latest 256 nodes
+//	               believed by                later ones
+//	resting        with acquainted            with acquainted               2 min
 //
 // # Policies
 //
 // Each is in a file of its own: redial.go how long a server is left alone,
 // weight.go what it is worth, timeout.go how long to wait for an answer,
 // querylimit.go how many queries are made, verdict.go what their answers are
-// worth, netcap.go how many servers of one network there are and what share of the
+// worth, acquaintances.go who is asked again without being found again, netcap.go how many servers of one network there are and what share of the
 // dials it gets, patience.go how long a dial may take that nothing speaks for,
 // choose.go which connected server is worth replacing, bans.go how long a ban
 // lasts, floor.go when waits are cut short. These know neither clock nor lock nor

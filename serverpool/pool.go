@@ -82,38 +82,39 @@ type ServerPool struct {
 	// starts an operation is called with it held.
 	mu struct {
 		sync.Mutex
-		rnd        *rand.Rand
-		netCap     *netCap
-		memory     *memory
-		bans       *bans
-		trusted    []*enode.Node // as the application says
-		notes      *notes
-		limit      queryLimit
-		bucket     tokenBucket // of candidates
-		search     tokenBucket // of those that are to replace a server
-		mutes      tokenBucket // of dials of servers that take no queries
-		conducts   *ledger[conduct]
-		strangers  strangers
-		path4      path
-		path6      path
-		patience   patience
-		ownNet     ownNetwork
-		needed     bool           // somebody waits for a candidate
-		sayNo      int            // servers that were heard to say no, in this run
-		lastGiven  mclock.AbsTime // when a candidate was given out
-		hadEnough  bool           // servers connected at some time
-		shortSince mclock.AbsTime // when there were too few servers for the first time after there were enough
-		lastUsable mclock.AbsTime // when there was no lack of candidates, see floor.go
-		queries    map[enode.ID]*pendingQuery
-		calls      int // of Query that have not returned
-		dials      map[enode.ID]*dial
-		sessions   map[enode.ID]*session
-		timeout    timeoutState
-		replacing  replacing
-		counts     counts
-		metrics    metrics
-		tick       mclock.Timer
-		ticks      int
+		rnd           *rand.Rand
+		netCap        *netCap
+		memory        *memory
+		bans          *bans
+		trusted       []*enode.Node // as the application says
+		notes         *notes
+		acquaintances *recent[struct{}]
+		limit         queryLimit
+		bucket        tokenBucket // of candidates
+		search        tokenBucket // of those that are to replace a server
+		mutes         tokenBucket // of dials of servers that take no queries
+		conducts      *ledger[conduct]
+		strangers     strangers
+		path4         path
+		path6         path
+		patience      patience
+		ownNet        ownNetwork
+		needed        bool           // somebody waits for a candidate
+		sayNo         int            // servers that were heard to say no, in this run
+		lastGiven     mclock.AbsTime // when a candidate was given out
+		hadEnough     bool           // servers connected at some time
+		shortSince    mclock.AbsTime // when there were too few servers for the first time after there were enough
+		lastUsable    mclock.AbsTime // when there was no lack of candidates, see floor.go
+		queries       map[enode.ID]*pendingQuery
+		calls         int // of Query that have not returned
+		dials         map[enode.ID]*dial
+		sessions      map[enode.ID]*session
+		timeout       timeoutState
+		replacing     replacing
+		counts        counts
+		metrics       metrics
+		tick          mclock.Timer
+		ticks         int
 
 		lastStatus *Status // once stopped
 	}
@@ -179,6 +180,7 @@ func newPool(config Config) (*ServerPool, error) {
 	p.ledgers = []anyLedger{p.mu.memory, p.mu.bans, p.mu.conducts}
 	p.mu.trusted = p.trustedNodes()
 	p.mu.notes = newNotes()
+	p.mu.acquaintances = newRecent[struct{}](maxAcquaintances, nil)
 	p.mu.bucket = newTokenBucket(cfg.QueryRate, cfg.QueryBurst)
 	p.mu.search = newTokenBucket(searchRate, searchBurst)
 	p.mu.mutes = newTokenBucket(muteDials, muteBurst)
@@ -222,9 +224,12 @@ func (p *ServerPool) wire() {
 		p.direct = newFillSet(p.ns, picked{p.trusted}, st.canDial, &p.calls, p.admit)
 	}
 	p.mix = newMix(first, p.known)
+	met := newWrsIterator(p.ns, st.acquainted, nodestate.MergeFlags(st.inDialProcess, st.hasValue, st.alwaysConnect, st.resting),
+		st.nearness, rand.New(rand.NewPCG(p.cfg.Seed, 2)))
+	p.mix.add(acquaintances{met, p})
 	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, p.admit)
 	p.fill.pause = p.queryPause
-	p.known.filled, p.trusted.filled = p.fill.wake, p.fill.wake
+	p.known.filled, p.trusted.filled, met.filled = p.fill.wake, p.fill.wake, p.fill.wake
 	if p.direct != nil {
 		p.trusted.filled = p.direct.wake
 	}

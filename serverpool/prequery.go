@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 
 	"github.com/lespool/lespool/nodestate"
@@ -24,11 +25,14 @@ const (
 )
 
 // pendingQuery is a query under way.
-type pendingQuery struct{ cancel context.CancelFunc }
+type pendingQuery struct {
+	cancel context.CancelFunc
+	began  mclock.AbsTime
+}
 
 func (p *ServerPool) startQuery(op nodestate.Op, n *enode.Node) {
 	ctx, cancel := context.WithCancel(p.ctx)
-	q := &pendingQuery{cancel}
+	q := &pendingQuery{cancel, p.clock.Now()}
 	p.mu.Lock()
 	p.mu.queries[n.ID()] = q
 	stuck := p.mu.calls >= maxCalls
@@ -59,6 +63,9 @@ func (p *ServerPool) queryReturned(q *pendingQuery, n *enode.Node, answer Answer
 	p.ns.Operation(func(op nodestate.Op) {
 		p.mu.Lock()
 		current := p.mu.queries[n.ID()] == q
+		if current {
+			p.noteRTTLocked(n.ID(), answer, q.began)
+		}
 		p.mu.Unlock()
 		if current {
 			p.answered(op, n, answer)

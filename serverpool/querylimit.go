@@ -18,6 +18,10 @@ const (
 	minQueries = 3
 	// maxQueries bounds the burst of packets that a query round sends.
 	maxQueries = 32
+	// queriesForOne bounds it when one server is missing, of which the pool has had
+	// enough before. More finds one sooner, less asks fewer whose answer comes when
+	// it is found.
+	queriesForOne = 6
 )
 
 func (l *queryLimit) lost()      { l.n = min(l.limit()+1, maxQueries) }

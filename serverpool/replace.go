@@ -27,7 +27,7 @@ const chooseInterval = 5 * time.Second
 // replace a server, and searchBurst how many at once after a quiet time. More
 // finds better servers sooner, less sends fewer queries.
 const (
-	searchRate  = 1.0 / 50
+	searchRate  = 1.0 / 40
 	searchBurst = 400
 )
 
@@ -35,6 +35,10 @@ const (
 // that their yes can be trusted, before it asks no more strangers in order to
 // replace a server. More has more to choose from, less asks fewer.
 const enoughSayNo = 150
+
+// searchRest is how long a server is not asked again in order to replace another.
+// More asks fewer twice for nothing, less knows sooner that there is room.
+const searchRest = time.Minute
 
 // noBetterWait is how long a known server is left alone that is not better than
 // those connected. More spares the pool from looking at it again, less has it at
@@ -149,10 +153,13 @@ func (p *ServerPool) replace() {
 }
 
 // mayReplaceLocked tells whether it makes sense to ask a node in order to replace
-// a server: its promise would be believed, and if it is known it is better.
-func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
+// a server: its promise would be believed, and nothing that is known of it says that
+// it is no better.
+func (p *ServerPool) mayReplaceLocked(n *enode.Node) bool {
 	c, _ := p.mu.conducts.get(n.ID())
 	switch {
+	case c.heard != 0 && p.clock.Now().Sub(c.heard) < searchRest:
+		return false
 	case c.mute() || !p.pathLocked(n.IP()).works():
 		return false
 	case c.trust(&p.mu.strangers) >= barReplace:
@@ -162,11 +169,14 @@ func (p *ServerPool) mayReplaceLocked(n *enode.Node, known bool) bool {
 		return false
 	}
 	s := p.mu.sessions[p.mu.replacing.leaving]
-	if !known || s == nil {
+	if s == nil {
 		return true
 	}
-	mean := p.mu.replacing.given.get(n.ID())
-	return mean == nil || *mean > s.mean()+minGain
+	best := scoreOf(c.rtt)
+	if given := p.mu.replacing.given.get(n.ID()); given != nil {
+		best = *given
+	}
+	return best > s.mean()+minGain
 }
 
 // askToLeave asks the application to drop a server, if it has given a way to do

@@ -28,8 +28,11 @@ type states struct {
 	connected     nodestate.Flags // registered by the application
 	redialWait    nodestate.Flags // is left alone for a while
 	alwaysConnect nodestate.Flags // trusted
+	acquainted    nodestate.Flags // its yes can be believed, see acquaintances.go
+	resting       nodestate.Flags // is an acquaintance that was asked lately
 
 	inDialProcess nodestate.Flags // any of these: no candidate
+	hasTurn       nodestate.Flags // any of these: comes without a discovery source
 	underWay      nodestate.Flags // any of these: counts against the network cap
 	offline       nodestate.Flags
 
@@ -37,6 +40,7 @@ type states struct {
 	weight         nodestate.Field[uint64] // of a known server; the chance of being chosen
 	connectedStats nodestate.Field[lespay.ResponseTimeStats]
 	localAddress   nodestate.Field[*enr.Record]
+	nearness       nodestate.Field[uint64] // of an acquaintance; the chance of being asked
 }
 
 func newStates() *states {
@@ -52,12 +56,16 @@ func newStates() *states {
 		connected:     s.NewFlag("connected"),
 		redialWait:    s.NewFlag("redialWait"),
 		alwaysConnect: s.NewFlag("alwaysConnect"),
+		acquainted:    s.NewFlag("acquainted"),
+		resting:       s.NewFlag("resting"),
 
 		history:        nodestate.NewPersistentField(s, "nodeHistory", nodestate.RLPCodec[history]()),
 		weight:         nodestate.NewField[uint64](s, "nodeWeight"),
 		connectedStats: nodestate.NewField[lespay.ResponseTimeStats](s, "connectedStats"),
 		localAddress:   nodestate.NewPersistentField(s, "localAddress", nodestate.RLPCodec[*enr.Record]()),
+		nearness:       nodestate.NewField[uint64](s, "nearness"),
 	}
+	st.hasTurn = nodestate.MergeFlags(st.hasValue, st.alwaysConnect, st.acquainted)
 	st.underWay = nodestate.MergeFlags(st.query, st.canDial, st.dialed, st.connected)
 	st.inDialProcess = st.underWay.Or(st.redialWait)
 	return st

@@ -138,7 +138,7 @@ func (p *ServerPool) checkStateLocked(op nodestate.Op, n *enode.Node, ip net.IP,
 		p.mu.netCap.force(n.ID(), n.IP)
 		return nil
 	}
-	if p.searchingLocked() && !p.mayReplaceLocked(n, state.HasAll(p.st.hasValue)) {
+	if p.searchingLocked() && !p.mayReplaceLocked(n) {
 		return errNoBetter
 	}
 	if p.choosyLocked() && p.dubiousLocked(n) && state.HasNone(p.st.hasValue) {
@@ -174,14 +174,14 @@ func (p *ServerPool) startsAnewLocked(op nodestate.Op, n *enode.Node, state node
 }
 
 // turnAway counts a node that is no candidate, and keeps its record if that is
-// newer than the one known. Known and trusted servers are left alone for a
-// while, or they would be offered again at once.
+// newer than the one known. Known and trusted servers, and acquaintances, are left
+// alone for a while, or they would be offered again at once.
 func (p *ServerPool) turnAway(op nodestate.Op, n *enode.Node, reason error) {
 	p.count(func(c *counts) { c.turnAway(reason) })
 	p.noteTurnedAway(n.ID(), reason)
 	op.SetState(n, none, none, 0)
 	state := op.Machine().GetState(n)
-	if reason == errOwnTurn || state.HasNone(p.st.hasValue.Or(p.st.alwaysConnect)) || !state.HasNone(p.st.inDialProcess) {
+	if reason == errOwnTurn || state.HasNone(p.st.hasTurn) || !state.HasNone(p.st.inDialProcess) {
 		return
 	}
 	wait := minRedialWait * time.Second
@@ -219,6 +219,7 @@ func (p *ServerPool) answered(op nodestate.Op, n *enode.Node, answer Answer) {
 	p.countAnswerLocked(answer, ok)
 	p.tellAnsweredLocked(n, answer, ok)
 	p.mu.Unlock()
+	p.meet(op, n)
 	switch {
 	case again:
 		p.askAgain(op, n)

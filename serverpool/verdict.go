@@ -60,7 +60,7 @@ const (
 	// choosy is how long the pool waits for a better promise when one server is
 	// missing, and patient how long without any candidate for one that is no worse
 	// than a stranger's. More wastes fewer dials, less is sooner.
-	choosy  = 5 * time.Second
+	choosy  = 15 * time.Second
 	patient = time.Minute
 )
 
@@ -73,7 +73,10 @@ type conduct struct {
 	broken   uint8 // of its promises, halved by each one kept
 	at       int64 // of the last change, unix seconds
 
-	promised bool // not stored: the last answer was a yes
+	// Not stored.
+	promised bool           // the last answer was a yes
+	heard    mclock.AbsTime // when it was asked last; 0 if it was not
+	rtt      time.Duration  // the least time that an answer took; 0 if there was none
 }
 
 const maxConduct = 200

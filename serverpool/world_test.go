@@ -186,10 +186,12 @@ func (w *world) mustNext(d time.Duration) *enode.Node {
 	return n
 }
 
-// state returns the flags of a node, as text.
+// state returns the flags of a node's life, as text: whether it is an acquaintance
+// is another matter.
 func (w *world) state(n *enode.Node) string {
 	synctest.Wait()
-	return w.pool.ns.GetState(n).String()
+	life := w.pool.st.inDialProcess.Or(w.pool.st.hasValue).Or(w.pool.st.alwaysConnect).Or(w.pool.st.dialTimeout)
+	return w.pool.ns.GetState(n).And(life).String()
 }
 
 // connect registers a server.
