@@ -59,12 +59,12 @@
 // Each is in a file of its own: redial.go how long a server is left alone,
 // weight.go what it is worth, timeout.go how long to wait for an answer,
 // querylimit.go how many queries are made, verdict.go what their answers are
-// worth, acquaintances.go who is asked again without being found again, netcap.go how many servers of one network there are and what share of the
-// dials it gets, patience.go how long a dial may take that nothing speaks for,
-// choose.go which connected server is worth replacing, bans.go how long a ban
-// lasts, floor.go when waits are cut short. These know neither clock nor lock nor
-// randomness. In which order sources are served is in mix.go, which has a lock of
-// its own.
+// worth, acquaintances.go who is asked again without being found again, netcap.go
+// how many servers of one network there are and what share of the dials it gets,
+// patience.go how long a dial may take that nothing speaks for, choose.go which
+// connected server is worth replacing, bans.go how long a ban lasts, floor.go
+// when waits are cut short. These know neither clock nor lock nor randomness. In
+// which order sources are served is in mix.go, which has a lock of its own.
 //
 // # Choosing
 //
