@@ -1,7 +1,7 @@
 package serverpool
 
 import (
-	"math"
+	"container/list"
 	"sync"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -24,7 +24,8 @@ type QueueIterator struct {
 	mu struct {
 		sync.Mutex
 		wake    sync.Cond // on mu
-		queue   *recent[struct{}]
+		queue   list.List // of enode.ID, oldest first
+		index   map[enode.ID]*list.Element
 		readers int // inside Next, or waiting otherwise
 		needed  bool
 		node    *enode.Node
@@ -42,7 +43,7 @@ type QueueIterator struct {
 func NewQueueIterator(ns *nodestate.NodeStateMachine, require, disable nodestate.Flags, fifo bool, waitCallback func(bool)) *QueueIterator {
 	it := &QueueIterator{ns: ns, fifo: fifo, waiting: waitCallback, filled: func() {}}
 	it.mu.wake.L = &it.mu
-	it.mu.queue = newRecent[struct{}](math.MaxInt, nil)
+	it.mu.index = make(map[enode.ID]*list.Element)
 	watchMatch(ns, require, disable, it.change)
 	return it
 }
@@ -69,25 +70,27 @@ func (it *QueueIterator) enqueue(id enode.ID, matches bool) (first bool) {
 	it.mu.Lock()
 	defer it.mu.Unlock()
 	if !matches {
-		it.removeLocked(id)
+		if e := it.mu.index[id]; e != nil {
+			it.removeLocked(e)
+		}
 		return false
 	}
-	if it.mu.closed || it.mu.queue.get(id) != nil {
+	if it.mu.closed || it.mu.index[id] != nil {
 		return false
 	}
-	it.mu.queue.latest(id)
+	it.mu.index[id] = it.mu.queue.PushBack(id)
 	it.updateNeedLocked()
 	it.mu.wake.Signal()
-	return it.mu.queue.len() == 1
+	return it.mu.queue.Len() == 1
 }
 
-func (it *QueueIterator) removeLocked(id enode.ID) {
-	it.mu.queue.remove(id)
+func (it *QueueIterator) removeLocked(e *list.Element) {
+	delete(it.mu.index, it.mu.queue.Remove(e).(enode.ID))
 	it.updateNeedLocked()
 }
 
 func (it *QueueIterator) updateNeedLocked() {
-	needed := it.mu.readers > it.mu.queue.len() && !it.mu.closed
+	needed := it.mu.readers > it.mu.queue.Len() && !it.mu.closed
 	if needed != it.mu.needed {
 		it.mu.needed = needed
 		if it.waiting != nil {
@@ -115,7 +118,7 @@ func (it *QueueIterator) next() *enode.Node {
 	for it.mu.node == nil && !it.mu.closed {
 		it.mu.readers++
 		it.updateNeedLocked()
-		for it.mu.queue.len() == 0 && !it.mu.closed {
+		for it.mu.queue.Len() == 0 && !it.mu.closed {
 			it.mu.wake.Wait()
 		}
 		it.mu.readers--
@@ -129,7 +132,7 @@ func (it *QueueIterator) next() *enode.Node {
 func (it *QueueIterator) len() int {
 	it.mu.Lock()
 	defer it.mu.Unlock()
-	return it.mu.queue.len()
+	return it.mu.queue.Len()
 }
 
 // pick is Next without waiting; nil means that there is no node.
@@ -140,12 +143,13 @@ func (it *QueueIterator) pick() *enode.Node {
 }
 
 func (it *QueueIterator) pickLocked() *enode.Node {
-	for it.mu.queue.len() > 0 && !it.mu.closed {
-		id := it.mu.queue.last()
+	for it.mu.queue.Len() > 0 && !it.mu.closed {
+		e := it.mu.queue.Back()
 		if it.fifo {
-			id = it.mu.queue.first()
+			e = it.mu.queue.Front()
 		}
-		it.removeLocked(id)
+		id := e.Value.(enode.ID)
+		it.removeLocked(e)
 		if n := it.ns.GetNode(id); n != nil {
 			return n
 		}
@@ -167,7 +171,8 @@ func (it *QueueIterator) Close() {
 	it.mu.Lock()
 	defer it.mu.Unlock()
 	it.mu.closed = true
-	it.mu.queue = newRecent[struct{}](1, nil)
+	it.mu.queue.Init()
+	clear(it.mu.index)
 	it.updateNeedLocked()
 	it.mu.wake.Broadcast()
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
@@ -57,20 +56,6 @@ func TestRecentAgainstModel(t *testing.T) {
 			}
 		}
 	})
-}
-
-// It holds no more than it has to: entries are used again, and chains stay short.
-func TestRecentTakesLittle(t *testing.T) {
-	const limit = 1000
-	r := newRecent[bool](limit, nil)
-	for i := range uint64(10 * limit) {
-		r.latest(idOf(i))
-		if i%3 == 0 {
-			r.remove(idOf(i / 2))
-		}
-	}
-	require.LessOrEqual(t, len(r.entries), limit+1)
-	require.Equal(t, 1024, len(r.chains))
 }
 
 func BenchmarkRecent(b *testing.B) {
