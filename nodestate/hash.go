@@ -23,7 +23,8 @@ func (h *hasher) init() {
 func (h *hasher) hash(id *enode.ID) uint32 {
 	x := fold(h.keys[0]^binary.LittleEndian.Uint64(id[0:]), h.keys[1]^binary.LittleEndian.Uint64(id[8:])) ^
 		fold(h.keys[2]^binary.LittleEndian.Uint64(id[16:]), h.keys[3]^binary.LittleEndian.Uint64(id[24:]))
-	return uint32(x ^ x>>32)
+	x = (x ^ x>>32) * 0x9e3779b97f4a7c15 // in a bad case some bits say little, so all of them have to count
+	return uint32(x >> 32)
 }
 
 func fold(a, b uint64) uint64 {
