@@ -16,6 +16,8 @@ type decay struct {
 	offset lespay.Fixed64 // at since
 	since  mclock.AbsTime
 	rate   float64 // 1 / time constant in ns; 0 is none
+
+	constant time.Duration // 0 is none
 }
 
 // at returns the offset at a time; before since it stands still.
@@ -34,7 +36,7 @@ func (d decay) at(t mclock.AbsTime) lespay.Fixed64 {
 // 1/e. Zero means that they stay.
 func (d *decay) setConstant(now mclock.AbsTime, constant time.Duration) {
 	d.offset, d.since = d.at(now), max(d.since, now)
-	d.rate = 0
+	d.constant, d.rate = max(constant, 0), 0
 	if constant > 0 {
 		d.rate = 1 / float64(constant)
 	}

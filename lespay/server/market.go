@@ -46,7 +46,8 @@ type market struct {
 
 // member is a client as the market sees it. With capacity 0 it is not one yet.
 type member struct {
-	seq      uint64 // order of arrival
+	client   *client // whose place it is
+	seq      uint64  // order of arrival
 	capacity uint64
 	worth    worth   // when it was valued last
 	steps    []place // all of them are in the order, but for those taken

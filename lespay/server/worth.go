@@ -68,11 +68,11 @@ type outlook struct {
 }
 
 // estimate returns the priority that is left after the outlook, and less than the
-// present one in any case: two clients who lose nothing in it must not displace
+// present one unless the debt is the largest there is: two clients who lose nothing in it must not displace
 // each other for ever. It does not rise with the capacity or with the outlook.
 func (w worth) estimate(capacity uint64, o outlook) int64 {
 	left := w.after(o.future, capacity, o.reqPerNs).after(o.bias, capacity, 0)
-	return min(left.priority(capacity), w.priority(capacity)-1)
+	return max(min(left.priority(capacity), w.priority(capacity)-1), -maxBalance)
 }
 
 // minPrice is the price below which a balance counts as standing still.

@@ -1,0 +1,174 @@
+package server
+
+import (
+	"time"
+
+	"github.com/ethereum/go-ethereum/common/mclock"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// connect takes in a client. Whether it is active is decided when it returns.
+func (k *core) connect(c *client, now mclock.AbsTime) {
+	k.prepare(now)
+	k.arrived++
+	c.client, c.seq, c.index = c, k.arrived, -1
+	c.prices, c.since, c.charged = k.prices, now, now
+	c.runsOut, c.expires = farFuture, farFuture
+	k.clients[c.id] = c
+	k.ages.push(c)
+	k.metrics.Connected.Mark(1)
+	k.reconsider(c, now)
+	if c.capacity == 0 {
+		k.limitTime(c, now)
+	}
+	k.showCounts()
+}
+
+// disconnect forgets a client and gives what it had to others.
+func (k *core) disconnect(c *client, now mclock.AbsTime) {
+	c.left = true
+	k.stopWaiting(c)
+	if c.capacity > 0 {
+		k.market.leave(&c.member)
+	}
+	k.apply(now)
+	k.ages.remove(c)
+	c.runsOut, c.expires = farFuture, farFuture
+	k.setAlarm(c)
+	delete(k.clients, c.id)
+	k.ledger.release(c.tokens)
+	k.ledger.release(c.debt)
+	k.metrics.Disconnected.Mark(1)
+	k.prepare(now)
+	k.showCounts()
+}
+
+// capacityRequest is what a client, or its server, wants for it.
+type capacityRequest struct {
+	capacity  uint64
+	bias      time.Duration
+	requested bool // by the client
+}
+
+// setCapacity gives a client another capacity, all that is asked for or nothing.
+func (k *core) setCapacity(id enode.ID, r capacityRequest, now mclock.AbsTime) (uint64, error) {
+	k.prepare(now)
+	c := k.clients[id]
+	if c == nil {
+		return 0, ErrNotConnected
+	}
+	k.reconsider(c, now)
+	want := max(r.capacity, k.minCap)
+	switch {
+	case c.capacity == 0:
+		return 0, nil
+	case want > k.minCap && !c.paying:
+		return c.capacity, ErrNoPriority
+	case want == c.capacity, want > c.capacity && want > k.most(c, c.worth, r.bias):
+		return c.capacity, nil
+	}
+	if r.requested {
+		k.asked = c
+	}
+	k.market.resize(&c.member, want)
+	k.apply(now)
+	k.asked = nil
+	k.fill(now)
+	return c.capacity, nil
+}
+
+// most returns the largest capacity that a client, nil if it is not connected,
+// could have if it were worth w.
+func (k *core) most(c *client, w worth, bias time.Duration) uint64 {
+	others := k.waiters.size
+	if c == nil {
+		return k.market.most(nil, k.bidder(w, bias), others > 0)
+	}
+	if c.waiting {
+		others--
+	}
+	return k.market.most(&c.member, k.bidder(w, bias), others > 0)
+}
+
+// asker is a node with the balances that it has if it is not connected.
+type asker struct {
+	id           enode.ID
+	tokens, debt *record
+}
+
+// query returns what a client would get with each of the numbers of tokens added
+// to those it has.
+func (k *core) query(a asker, bias time.Duration, amounts []int64, now mclock.AbsTime) []uint64 {
+	k.prepare(now)
+	c := k.clients[a.id]
+	var w worth
+	if c != nil {
+		k.reconsider(c, now)
+		w = c.worth
+	} else {
+		w = k.worthNow(a.tokens, a.debt, k.prices, now)
+	}
+	results := make([]uint64, len(amounts))
+	for i, amount := range amounts {
+		results[i] = k.offerTo(c, w, amount, bias)
+	}
+	return results
+}
+
+// offerTo returns what a client would get if it had some more tokens than now.
+func (k *core) offerTo(c *client, w worth, amount int64, bias time.Duration) uint64 {
+	w = w.add(amount)
+	limit := k.most(c, w, bias)
+	if w.pos == 0 {
+		limit = min(limit, k.minCap)
+	}
+	if best := k.waiters.first(); c != nil && c.capacity > 0 && amount < 0 && best != nil {
+		// Those who wait come first when it has less than now.
+		if waiting := -best.key; waiting > w.priority(k.minCap) {
+			return 0
+		} else if waiting > w.priority(c.capacity) {
+			return k.minCap
+		}
+	}
+	return limit
+}
+
+// serve charges a client for a request and returns the tokens it has then.
+func (k *core) serve(c *client, cost uint64, now mclock.AbsTime) uint64 {
+	k.charge(c, now)
+	tokens, debt := c.tokens.ExpiredValue, c.debt.ExpiredValue
+	at := k.ledger.at(now)
+	chargeRequest(&c.tokens.balance, &c.debt.balance, float64(cost), c.prices, at)
+	k.ledger.changed(c.tokens, tokens)
+	k.ledger.changed(c.debt, debt)
+	c.requests += float64(cost)
+	w := k.worthNow(c.tokens, c.debt, c.prices, now)
+	if c.paying && w.pos == 0 {
+		k.value(c, now)
+		k.apply(now)
+		k.looked = longAgo // those who wait are due
+	} else if c.paying && k.lookAgain(c, w, now) < c.runsOut {
+		c.runsOut = k.lookAgain(c, w, now)
+		k.setAlarm(c)
+	}
+	return w.pos
+}
+
+// setLimits changes the limits of the pool.
+func (k *core) setLimits(maxCount, maxCap uint64, now mclock.AbsTime) {
+	k.prepare(now)
+	k.market.setLimits(maxCount, maxCap)
+	k.apply(now)
+	k.fill(now)
+}
+
+// setBias changes the handicap of outsiders.
+func (k *core) setBias(bias time.Duration, now mclock.AbsTime) {
+	k.bias = max(bias, 0)
+	for c := k.ages.oldest; c != nil; c = c.newer {
+		if c.waiting {
+			k.wait(c)
+		}
+	}
+	k.prepare(now)
+}
