@@ -21,6 +21,11 @@ type balance struct {
 // amount returns what the balance is at the log offset, at most maxBalance.
 func (b *balance) amount(at lespay.Fixed64) uint64 { return min(b.Value(at), maxBalance) }
 
+// exact is amount with the fraction that has not decayed yet.
+func (b *balance) exact(at lespay.Fixed64) float64 {
+	return lespay.ExpFactor(at).Value(float64(b.Base), b.Exp)
+}
+
 // take charges tokens and returns how many were missing. A balance that had less
 // is left empty.
 func (b *balance) take(tokens float64, at lespay.Fixed64) (missing float64) {

@@ -98,7 +98,7 @@ func (k *core) value(c *client, now mclock.AbsTime) {
 	k.appraise(c, w, now)
 	c.runsOut = farFuture
 	if c.paying {
-		c.runsOut = k.lookAgain(c, w, now)
+		c.runsOut = k.lookAgain(c, now)
 	}
 	k.setAlarm(c)
 }
@@ -127,11 +127,12 @@ func (k *core) appraise(c *client, w worth, now mclock.AbsTime) {
 }
 
 // lookAgain returns when to look whether a client with tokens has any left.
-func (k *core) lookAgain(c *client, w worth, now mclock.AbsTime) mclock.AbsTime {
-	if c.told == 0 {
-		w.prices = prices{}
+func (k *core) lookAgain(c *client, now mclock.AbsTime) mclock.AbsTime {
+	price := 0.0
+	if c.told > 0 {
+		price = c.prices.pos.perNs(c.told, 0)
 	}
-	span := w.timeUntil(0, max(c.told, 1), k.ledger.pos.rate, k.ledger.neg.rate)
+	span := duration(timeToFall(c.tokens.exact(k.ledger.at(now).pos), 0, price, k.ledger.pos.rate))
 	if span > time.Second && span != never {
 		span -= (span - time.Second) / earlyShare
 	}

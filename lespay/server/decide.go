@@ -147,8 +147,8 @@ func (k *core) serve(c *client, cost uint64, now mclock.AbsTime) uint64 {
 		k.value(c, now)
 		k.apply(now)
 		k.looked = longAgo // those who wait are due
-	} else if c.paying && k.lookAgain(c, w, now) < c.runsOut {
-		c.runsOut = k.lookAgain(c, w, now)
+	} else if at := k.lookAgain(c, now); c.paying && at < c.runsOut {
+		c.runsOut = at
 		k.setAlarm(c)
 	}
 	return w.pos
