@@ -26,6 +26,16 @@ func (b *balance) exact(at lespay.Fixed64) float64 {
 	return lespay.ExpFactor(at).Value(float64(b.Base), b.Exp)
 }
 
+// with returns the amount after tokens are added, or removed if negative, without
+// leaving the range.
+func (b balance) with(tokens int64, at lespay.Fixed64) uint64 {
+	if tokens > 0 && b.amount(at) > maxBalance-uint64(tokens) {
+		return maxBalance
+	}
+	b.Add(tokens, at)
+	return b.amount(at)
+}
+
 // take charges tokens and returns how many were missing. A balance that had less
 // is left empty.
 func (b *balance) take(tokens float64, at lespay.Fixed64) (missing float64) {

@@ -100,33 +100,35 @@ type asker struct {
 // to those it has.
 func (k *core) query(a asker, bias time.Duration, amounts []int64, now mclock.AbsTime) []uint64 {
 	k.prepare(now)
-	c := k.clients[a.id]
-	var w worth
+	c, p := k.clients[a.id], k.prices
+	if c != nil && c.gone { // what it may get it gets by coming back
+		a.tokens, a.debt, c = c.tokens, c.debt, nil
+	}
 	if c != nil {
 		k.reconsider(c, now)
-		w = c.worth
-	} else {
-		w = k.worthNow(a.tokens, a.debt, k.prices, now)
+		a.tokens, a.debt, p = c.tokens, c.debt, c.prices
 	}
+	w := k.worthNow(a.tokens, a.debt, p, now)
 	results := make([]uint64, len(amounts))
 	for i, amount := range amounts {
-		results[i] = k.offerTo(c, w, amount, bias)
+		w.pos = a.tokens.with(amount, k.ledger.at(now).pos)
+		results[i] = k.offerTo(c, w, bias, amount < 0)
 	}
 	return results
 }
 
-// offerTo returns what a client would get if it had some more tokens than now.
-func (k *core) offerTo(c *client, w worth, amount int64, bias time.Duration) uint64 {
-	w = w.add(amount)
+// offerTo returns what a client, nil if it is not connected, would get if it were
+// worth w from now on. less tells that this may be less than what it is worth.
+func (k *core) offerTo(c *client, w worth, bias time.Duration, less bool) uint64 {
 	limit := k.most(c, w, bias)
 	if w.pos == 0 {
 		limit = min(limit, k.minCap)
 	}
-	if best := k.waiters.first(); c != nil && c.capacity > 0 && amount < 0 && best != nil {
-		// Those who wait come first when it has less than now.
-		if waiting := -best.key; waiting > w.priority(k.minCap) {
+	if best := k.waiters.first(); less && c != nil && c.capacity > 0 && best != nil {
+		// Then those who wait come first.
+		if bid := -best.key; bid > w.priority(k.minCap) {
 			return 0
-		} else if waiting > w.priority(c.capacity) {
+		} else if bid > w.priority(c.capacity) {
 			return k.minCap
 		}
 	}

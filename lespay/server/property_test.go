@@ -167,11 +167,11 @@ func (l *life) askAndTry(t *rapid.T) {
 	granted := reply[0]
 	p := l.find(i)
 	wasActive := p != nil && p.capacity > 0
-	if p != nil && p.disconnected > 0 {
+	l.add(i, amount)
+	if p != nil && p.disconnected > 0 { // it comes back
 		p.leave()
 		p = nil
 	}
-	l.add(i, amount)
 	if p == nil {
 		p = l.connectAs(i)
 	}

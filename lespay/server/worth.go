@@ -24,20 +24,6 @@ func (w worth) priority(capacity uint64) int64 {
 	return -int64(w.neg)
 }
 
-// add returns what it is after buying tokens, or selling if negative, without
-// leaving the range.
-func (w worth) add(tokens int64) worth {
-	switch {
-	case tokens >= 0:
-		w.pos = min(w.pos+uint64(tokens), maxBalance)
-	case -uint64(tokens) < w.pos:
-		w.pos -= -uint64(tokens)
-	default:
-		w.pos = 0
-	}
-	return w
-}
-
 // after returns what is left after a span of connection. Nothing expires in it.
 func (w worth) after(span time.Duration, capacity uint64, reqPerNs float64) worth {
 	if span <= 0 {
