@@ -3,10 +3,8 @@ package server
 import (
 	"fmt"
 	"sync"
-	"testing"
 	"time"
 
-	"github.com/ethereum/go-ethereum/ethdb/memorydb"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/stretchr/testify/require"
 
@@ -211,6 +209,3 @@ func (w *world) requireConsistent() {
 }
 
 const hour = int64(time.Hour)
-
-var _ = testing.Short
-var _ = memorydb.New

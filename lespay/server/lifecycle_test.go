@@ -1,0 +1,257 @@
+package server
+
+import (
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/lespool/lespool/internal/testutil"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestStopEndsAllClients(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxClients = 2 })
+	w.pay(2, hour)
+	free, payer := w.connect(1), w.connect(2)
+	waiting := w.newPeer(3)
+	waiting.allowance = time.Hour
+	waiting.register()
+	w.clock.Run(10 * time.Minute)
+	w.Stop()
+	require.Equal(t, []string{"100", "0", "disconnect"}, free.calls)
+	require.Equal(t, []string{"100", "0", "disconnect"}, payer.calls)
+	require.Equal(t, []string{"disconnect"}, waiting.calls[len(waiting.calls)-1:])
+	pos, _ := payer.balance.GetBalance()
+	require.EqualValues(t, 50*time.Minute, pos, "charged until the stop")
+	require.Zero(t, w.clock.Timers())
+
+	// Whatever comes later does nothing, and says so.
+	batches := w.store.Count("batch")
+	w.Stop()
+	w.Start()
+	require.True(t, w.Register(w.newPeer(4)) == nil, "not a nil pointer in an interface")
+	w.Unregister(free)
+	_, err := payer.set(500)
+	require.ErrorIs(t, err, ErrNotConnected)
+	require.Nil(t, w.ask(5, 180, 0))
+	require.EqualValues(t, 50*time.Minute, payer.balance.RequestServed(1000))
+	payer.balance.SetPriceFactors(PriceFactors{}, PriceFactors{})
+	w.BalanceOperation(nodeID(1), "", func(AtomicBalanceOperator) { t.Error("called") })
+	require.Empty(t, w.GetPosBalanceIDs(enode.ID{}, enode.ID{}, 10))
+	w.SetLimits(100, 10000)
+	w.SetConnectedBias(time.Hour)
+	w.SetExpirationTCs(1, 1)
+	require.EqualValues(t, 50*time.Minute, w.TotalTokenAmount())
+	w.clock.Run(24 * time.Hour)
+	require.Equal(t, batches, w.store.Count("batch"), "the store is left alone")
+}
+
+func TestBeforeStart(t *testing.T) {
+	store := testutil.NewFaultyStore()
+	clock := new(testutil.Clock)
+	p, err := New(Config{Store: store, MinCapacity: 100, Clock: clock})
+	require.NoError(t, err)
+	p.SetLimits(1, 100)
+	p.SetConnectedBias(time.Second)
+	p.SetDefaultFactors(perNs, perNs)
+	w := &world{ClientPool: p, t: t, clock: clock, store: store}
+	require.True(t, p.Register(w.newPeer(1)) == nil)
+	w.pay(1, hour)
+	p.Start()
+	p.Start()
+	require.EqualValues(t, 100, w.connect(1).capacity)
+	p.Stop()
+
+	unstarted, err := New(Config{Store: store, MinCapacity: 100, Clock: clock})
+	require.NoError(t, err)
+	unstarted.Stop()
+	unstarted.Start()
+	require.Zero(t, clock.Timers())
+}
+
+func TestRegisterTwice(t *testing.T) {
+	w := newWorld(t, nil)
+	p := w.connect(1)
+	require.Same(t, p.balance, w.Register(p), "the same object is no second client")
+	require.Equal(t, []string{"100"}, p.calls)
+	other := w.newPeer(1)
+	require.True(t, w.Register(other) == nil)
+	w.Unregister(other)
+	w.requireConsistent()
+	p.leave()
+	p.leave()
+	w.requireConsistent()
+	require.Zero(t, len(w.mu.ledger.used), "nothing is held")
+	require.True(t, w.Register(nil) == nil)
+	require.True(t, w.Register((*peer)(nil)) == nil)
+	w.Unregister(nil)
+	require.True(t, w.Register(&peer{w: w}) == nil, "no node")
+	w.Unregister(&peer{w: w})
+}
+
+// Two clients behind one address have one debt, to which both add, and which is
+// stored as one.
+func TestDebtIsShared(t *testing.T) {
+	w := newWorld(t, nil)
+	a, b := w.newPeer(1), w.newPeer(2)
+	b.free = a.free
+	a.register()
+	b.register()
+	w.clock.Run(time.Minute)
+	_, first := a.balance.GetBalance()
+	_, second := b.balance.GetBalance()
+	require.InDelta(t, 2*float64(time.Minute), float64(max(first, second)), 2)
+	a.leave()
+	b.leave()
+	w = w.reopen(false, nil)
+	_, neg := w.balanceOf(1)
+	require.EqualValues(t, 2*time.Minute, neg)
+}
+
+func TestLocalClientsHaveDebtsOfTheirOwn(t *testing.T) {
+	w := newWorld(t, nil)
+	p := w.newPeer(1)
+	p.free = ""
+	p.register()
+	w.clock.Run(time.Minute)
+	p.leave()
+	w.BalanceOperation(nodeID(1), nodeID(1).String(), func(b AtomicBalanceOperator) {
+		_, neg := b.GetBalance()
+		require.EqualValues(t, time.Minute, neg)
+	})
+}
+
+// A callback may use the pool as far as it does not wait for callbacks.
+func TestCallbacksMayCallThePool(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxClients = 1 })
+	p := w.newPeer(1)
+	p.onUpdate = func() {
+		if p.balance != nil {
+			p.balance.RequestServed(1)
+		}
+		w.SetLimits(1, 1000)
+		w.Status()
+		_, err := p.set(100)
+		require.NoError(t, err)
+	}
+	p.onDisconnect = func() { w.Unregister(p) }
+	p.register()
+	w.pay(2, hour)
+	w.connect(2)
+	w.clock.Run(1)
+	require.Equal(t, []string{"100", "0", "disconnect"}, p.calls)
+	require.Zero(t, w.Inactive())
+}
+
+// A callback that panics, and a balance operation that does, leave the pool usable.
+func TestPanicsLeaveThePoolUsable(t *testing.T) {
+	w := newWorld(t, nil)
+	bad := w.newPeer(1)
+	bad.onUpdate = func() { panic("on purpose") }
+	require.Panics(t, func() { w.Register(bad) })
+	require.Panics(t, func() {
+		w.BalanceOperation(nodeID(2), "", func(AtomicBalanceOperator) { panic("on purpose") })
+	})
+	require.EqualValues(t, 100, w.connect(2).capacity)
+	bad.onUpdate = nil
+	w.Stop()
+}
+
+func TestOperatorIsOverAfterwards(t *testing.T) {
+	w := newWorld(t, nil)
+	var kept AtomicBalanceOperator
+	w.BalanceOperation(nodeID(1), "", func(b AtomicBalanceOperator) {
+		kept = b
+		pos, neg := b.GetPriceFactors()
+		require.Equal(t, perNs, pos)
+		require.Equal(t, perNs, neg)
+	})
+	_, _, err := kept.AddBalance(5)
+	require.ErrorIs(t, err, ErrOperationOver)
+	require.ErrorIs(t, kept.SetBalance(5, 0), ErrOperationOver)
+	pos, _ := kept.GetBalance()
+	require.Zero(t, pos)
+}
+
+func TestConfigErrorsNameTheField(t *testing.T) {
+	good := Config{Store: testutil.NewFaultyStore(), MinCapacity: 1}
+	for field, spoil := range map[string]func(*Config){
+		"Store":         func(c *Config) { c.Store = nil },
+		"MinCapacity":   func(c *Config) { c.MinCapacity = 0 },
+		"MinCapacity ":  func(c *Config) { c.MinCapacity = 1<<62 + 1 },
+		"CacheSize":     func(c *Config) { c.CacheSize = -1 },
+		"ConnectedBias": func(c *Config) { c.ConnectedBias = -1 },
+		"TokenLifetime": func(c *Config) { c.TokenLifetime = -1 },
+		"TokenPrices":   func(c *Config) { c.TokenPrices.TimeFactor = math.NaN() },
+		"DebtPrices":    func(c *Config) { c.DebtPrices.RequestFactor = -1 },
+	} {
+		cfg := good
+		spoil(&cfg)
+		_, err := New(cfg)
+		require.ErrorContains(t, err, "Config."+strings.TrimSpace(field))
+	}
+	store := testutil.NewFaultyStore()
+	store.FailIf(func(string) bool { return true })
+	good.Store = store
+	_, err := New(good)
+	require.ErrorIs(t, err, testutil.ErrInjected)
+}
+
+// All at once, for the race detector. Each peer checks what it is told.
+func TestConcurrentUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := testutil.NewFaultyStore()
+		p, err := New(Config{
+			Store: store, MinCapacity: 100, MaxClients: 5, MaxCapacity: 2000, CacheSize: 5,
+			Clock: testutil.NewBubbleClock(), TokenPrices: perNs, DebtPrices: perNs,
+		})
+		require.NoError(t, err)
+		p.Start()
+		w := &world{ClientPool: p, t: t, store: store}
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for round := range 30 {
+					c := w.newPeer(i)
+					c.allowance = time.Duration(round) * time.Millisecond
+					if c.balance = w.Register(c); c.balance == nil {
+						t.Error("not registered")
+						return
+					}
+					w.pay(i, int64(round)*1e6)
+					w.ask(i, 1, 0, 1e9)
+					_, _ = c.set(uint64(round) * 50)
+					c.balance.RequestServed(1000)
+					c.balance.GetBalance()
+					time.Sleep(time.Duration(round) * time.Millisecond)
+					w.Unregister(c)
+					c.mu.Lock()
+					c.left = true
+					c.mu.Unlock()
+				}
+			})
+		}
+		wg.Go(func() {
+			for i := range 100 {
+				p.SetLimits(uint64(i%7), uint64(i%5)*700)
+				p.TotalTokenAmount()
+				p.Status()
+				p.GetPosBalanceIDs(enode.ID{}, enode.ID{}, 3)
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		time.Sleep(200 * time.Millisecond)
+		wg.Wait()
+		p.Stop()
+		count, capacity := p.Active()
+		require.Zero(t, count+capacity)
+	})
+}
