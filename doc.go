@@ -11,6 +11,7 @@
 //
 //	examples/*            -> everything below
 //	serverpool            -> nodestate, lespay, internal/wrs
+//	lespay/server         -> lespay, udpquery
 //	udpquery              -> internal/wrs
 //	nodestate, lespay     -> internal/invariants
 //	internal/wrs          -> nothing
@@ -26,7 +27,8 @@
 // law of nodestate (the order of callbacks, and who may call what), since all
 // of serverpool is written in its terms; then lespay, which supplies the
 // weights; then serverpool's diagram of a node's life. udpquery stands beside
-// them and can be read alone.
+// them and can be read alone. lespay/server is the other end: what a light server
+// runs to decide whom it serves.
 //
 // # Habits
 //

@@ -15,6 +15,11 @@ const (
 	// spent much stays for longer than it should.
 	freshness = time.Second
 
+	// tolerance is by what share of its tokens, one in so many, the worth of a
+	// member may be off beside that. Smaller, fewer have to be put in order again
+	// each second, and who has nearly as many tokens as another may go for it.
+	tolerance = 1024
+
 	// earlyShare is by how much, one in so many, the time at which tokens should
 	// run out is anticipated when it is far off, as requests bring it nearer.
 	// Larger, looking costs more, and changes of the alarm are rarer.
@@ -230,9 +235,28 @@ func (k *core) applyTo(c *client, now mclock.AbsTime) {
 // refresh looks at all clients whose worth is known from too long ago.
 func (k *core) refresh(now mclock.AbsTime) {
 	for c := k.ages.oldest; c != nil && now.Sub(c.valued) >= freshness; c = k.ages.oldest {
-		k.value(c, now)
+		if !k.unchanged(c, now) {
+			k.value(c, now)
+		}
 	}
 	k.apply(now)
+}
+
+// unchanged tells whether a member with tokens has about as many as when it was
+// valued. Then it is as good as valued now.
+func (k *core) unchanged(c *client, now mclock.AbsTime) bool {
+	if !c.paying || c.capacity == 0 {
+		return false
+	}
+	k.charge(c, now)
+	pos, known := c.tokens.amount(k.ledger.at(now).pos), c.worth.pos
+	if max(pos, known)-min(pos, known) > known/tolerance || pos == 0 {
+		return false
+	}
+	k.ages.remove(c)
+	c.valued = now
+	k.ages.push(c)
+	return true
 }
 
 // fill lets those in who wait and can be let in, the best first. If the best can't
