@@ -28,7 +28,7 @@ func benchPool(b *testing.B, n int, capacity uint64) (*ClientPool, *testutil.Clo
 	for i := range n {
 		c := benchClient(i)
 		p.BalanceOperation(c.Node().ID(), "", func(o AtomicBalanceOperator) {
-			_, _, _ = o.AddBalance(int64(1e15 + 1e12*(i*7919%n)))
+			_, _, _ = o.AddBalance(1e15 + 1e12*int64(i*7919%n))
 		})
 		p.Register(c)
 		if got, err := p.SetCapacity(c.node, capacity, 0, true); err != nil || got != capacity {

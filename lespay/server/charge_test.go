@@ -96,7 +96,7 @@ func TestDecayAddsUp(t *testing.T) {
 		require.GreaterOrEqual(t, d.at(first+second), d.at(first))
 	})
 	d := decay{offset: math.MaxInt64 - 5, rate: 1}
-	require.EqualValues(t, math.MaxInt64, d.at(math.MaxInt64), "saturates")
+	require.Equal(t, lespay.Fixed64(math.MaxInt64), d.at(math.MaxInt64), "saturates")
 	require.Equal(t, d.offset, d.at(-5), "stands still before its time")
 }
 

@@ -37,7 +37,6 @@ func TestPoolProperties(t *testing.T) {
 // life is a world with at most lifeSize clients.
 type life struct {
 	*world
-	bias time.Duration
 }
 
 const lifeSize = 14

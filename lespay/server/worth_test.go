@@ -68,8 +68,8 @@ func TestTimeUntil(t *testing.T) {
 func TestPriority(t *testing.T) {
 	require.EqualValues(t, 10, worth{pos: 1099, neg: 5}.priority(100))
 	require.EqualValues(t, -5, worth{neg: 5}.priority(100))
-	require.EqualValues(t, math.MaxInt64, worth{pos: maxBalance}.priority(1))
-	require.EqualValues(t, -math.MaxInt64, worth{neg: maxBalance}.estimate(1, outlook{bias: never}))
+	require.Equal(t, int64(math.MaxInt64), worth{pos: maxBalance}.priority(1))
+	require.Equal(t, int64(-math.MaxInt64), worth{neg: maxBalance}.estimate(1, outlook{bias: never}))
 }
 
 // The estimate does not rise with capacity, future or bias, nor fall with tokens,
