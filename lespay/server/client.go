@@ -16,7 +16,7 @@ type Peer interface {
 	// port, or the hexadecimal node id for local ones. Debt is kept under it.
 	FreeClientId() string
 	// InactiveAllowance is how long a client without tokens may stay connected
-	// without being served.
+	// without being served. Register asks for it once, like for the others.
 	InactiveAllowance() time.Duration
 	// UpdateCapacity tells how much the client is served with from now on, 0 for
 	// not at all. requested tells that it is what the client asked for.
@@ -32,7 +32,8 @@ type client struct {
 	pool *ClientPool
 	id   enode.ID
 	peer Peer
-	node *enode.Node
+
+	allowance time.Duration // how long it may wait without tokens
 
 	tokens, debt *record
 	prices       prices

@@ -185,7 +185,7 @@ func (k *core) stopWaiting(c *client) {
 // limitTime starts the time that a client without tokens may stay inactive.
 func (k *core) limitTime(c *client, now mclock.AbsTime) {
 	if !c.paying && !c.gone && !c.left && c.expires == farFuture {
-		c.expires = later(now, c.peer.InactiveAllowance())
+		c.expires = later(now, c.allowance)
 		k.setAlarm(c)
 	}
 }

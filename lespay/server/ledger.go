@@ -26,7 +26,7 @@ type record struct {
 type ledger struct {
 	used  map[string]*record // held or dirty
 	idle  *simplelru.LRU[string, *record]
-	dirty []*record // in the order in which they became so
+	dirty []*record // in the order in which they became so, and some that were
 	lost  []*record // those in used that could not be read
 	decays
 	total tokenTotal
@@ -147,20 +147,29 @@ func (l *ledger) found(r *record, stored lespay.ExpiredValue, now offsets) {
 	}
 }
 
-// collect returns what has to be written, as of now. The records are held until
-// written is called.
-func (l *ledger) collect(now offsets) (writes []write) {
-	var later []*record
-	for _, r := range l.dirty {
-		if r.unread {
-			later = append(later, r)
-			continue
+// collectAll returns all that has to be written, as of now. The records are held
+// until written is called.
+func (l *ledger) collectAll(now offsets) []write {
+	list := l.dirty
+	l.dirty = nil
+	writes := l.collect(list, now)
+	for _, r := range list {
+		if r.dirty {
+			l.dirty = append(l.dirty, r)
 		}
-		r.dirty = false
-		r.holders++
-		writes = append(writes, write{record: r, key: r.key, value: r.ExpiredValue, remove: r.worthless(now)})
 	}
-	l.dirty = later
+	return writes
+}
+
+// collect is collectAll for some records.
+func (l *ledger) collect(list []*record, now offsets) (writes []write) {
+	for _, r := range list {
+		if r.dirty && !r.unread {
+			r.dirty = false
+			r.holders++
+			writes = append(writes, write{record: r, key: r.key, value: r.ExpiredValue, remove: r.worthless(now)})
+		}
+	}
 	return writes
 }
 

@@ -137,7 +137,7 @@ func (p *ClientPool) BalanceOperation(id enode.ID, connAddress string, cb func(A
 		op.debt, op.hasDebt = held[1], true
 	}
 	if p.operate(id, op, cb) {
-		p.save()
+		p.saveSome([]*record{op.tokens, op.debt})
 	}
 }
 

@@ -86,15 +86,23 @@ func (p *ClientPool) release(held []*record) {
 	}
 }
 
-// save writes what has changed. What can't be written is tried again at the next
-// save.
-func (p *ClientPool) save() {
+// save writes all that has changed. What can't be written is tried again at the
+// next save.
+func (p *ClientPool) save() { p.saveSome(nil) }
+
+// saveSome is save for some records, or for all if there are none.
+func (p *ClientPool) saveSome(records []*record) {
 	p.saveMu.Lock()
 	defer p.saveMu.Unlock()
 	p.readMissing()
 	p.mu.Lock()
 	at := p.mu.ledger.at(p.cfg.Clock.Now())
-	writes := p.mu.ledger.collect(at)
+	var writes []write
+	if records == nil {
+		writes = p.mu.ledger.collectAll(at)
+	} else {
+		writes = p.mu.ledger.collect(records, at)
+	}
 	p.mu.Unlock()
 	err := p.disk.commit(writes, at)
 	if err != nil {

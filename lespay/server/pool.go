@@ -1,6 +1,7 @@
 package server
 
 import (
+	"reflect"
 	"sync"
 	"time"
 
@@ -184,7 +185,7 @@ func (p *ClientPool) Register(peer Peer) ConnectedBalance {
 		log.Error("Client without a node cannot be registered")
 		return nil
 	}
-	c := &client{pool: p, peer: peer, node: peer.Node(), id: peer.Node().ID()}
+	c := &client{pool: p, peer: peer, id: peer.Node().ID(), allowance: peer.InactiveAllowance()}
 	free := peer.FreeClientId()
 	if free == "" {
 		free = c.id.String()
@@ -206,7 +207,7 @@ func (p *ClientPool) Register(peer Peer) ConnectedBalance {
 		return c
 	}
 	p.release(held)
-	if known.peer != peer {
+	if !same(known.peer, peer) {
 		log.Warn("Client is registered already", "id", c.id)
 		return nil
 	}
@@ -222,7 +223,7 @@ func (p *ClientPool) Unregister(peer Peer) {
 	}
 	var c *client
 	p.do(false, func(k *core, now mclock.AbsTime) {
-		if c = k.clients[peer.Node().ID()]; c != nil && c.peer == peer {
+		if c = k.clients[peer.Node().ID()]; c != nil && same(c.peer, peer) {
 			k.disconnect(c, now)
 		} else {
 			c = nil
@@ -233,6 +234,12 @@ func (p *ClientPool) Unregister(peer Peer) {
 	for c != nil && p.mu.delivering != nil && p.mu.delivering.to == c && !p.mu.delivering.disconnect {
 		p.mu.progress.Wait()
 	}
+}
+
+// same tells whether two peers with the same id are one. Values that cannot be
+// compared are taken to be.
+func same(a, b Peer) bool {
+	return !reflect.TypeOf(a).Comparable() || !reflect.TypeOf(b).Comparable() || a == b
 }
 
 // SetCapacity asks for another capacity for an active client. It is granted as a

@@ -38,13 +38,14 @@ type ClientStatus struct {
 
 // Status returns the state of the pool and of all its clients.
 func (p *ClientPool) Status() Status {
+	synced := p.cfg.Synced()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.cfg.Clock.Now()
 	s := Status{
 		MaxClients: p.mu.market.maxCount, MaxCapacity: p.mu.market.maxCap,
 		ActiveClients: p.mu.market.count, ActiveCapacity: p.mu.market.capacity,
-		Synced: p.cfg.Synced(), Clients: make([]ClientStatus, 0, len(p.mu.clients)),
+		Synced: synced, Clients: make([]ClientStatus, 0, len(p.mu.clients)),
 	}
 	for c := p.mu.ages.oldest; c != nil; c = c.newer {
 		if c.active() {
