@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/lespool/lespool/internal/invariants"
 	"github.com/lespool/lespool/lespay"
 )
 
@@ -89,6 +90,9 @@ func plausible(key string, value lespay.ExpiredValue, now offsets) lespay.Expire
 
 func (l *ledger) release(r *record) {
 	r.holders--
+	if invariants.Enabled && r.holders < 0 {
+		panic("server: a balance is released too often")
+	}
 	l.settle(r)
 }
 

@@ -151,6 +151,42 @@ func TestCallbacksMayCallThePool(t *testing.T) {
 	require.Zero(t, w.Inactive())
 }
 
+// No callback reaches a peer after Unregister, though it was decided on before; and
+// Unregister waits for one that is being made.
+func TestNoCallbackAfterUnregister(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		slow, other, third := w.connect(1), w.connect(2), w.connect(3)
+		proceed, ended, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		slow.onUpdate = func() { <-proceed }
+		go func() {
+			defer close(ended)
+			w.SetLimits(0, 0) // the first to hear of it is who came last
+		}()
+		synctest.Wait()
+		require.Equal(t, []string{"100", "0"}, third.calls)
+		require.Equal(t, []string{"100", "0"}, other.calls)
+		w.SetLimits(10, 1000)
+		require.Equal(t, []string{"100", "0"}, other.calls, "waits its turn")
+		other.leave()
+		go func() {
+			defer close(left)
+			w.Unregister(slow)
+		}()
+		synctest.Wait()
+		select {
+		case <-left:
+			t.Error("Unregister did not wait")
+		default:
+		}
+		close(proceed)
+		<-left
+		<-ended
+		require.Equal(t, []string{"100", "0"}, other.calls)
+		require.Equal(t, []string{"100", "0"}, slow.calls)
+	})
+}
+
 // A callback that panics, and a balance operation that does, leave the pool usable.
 func TestPanicsLeaveThePoolUsable(t *testing.T) {
 	w := newWorld(t, nil)

@@ -52,8 +52,8 @@ func (p *program) bidder(t *rapid.T) bidder {
 }
 
 func (p *program) limits(t *rapid.T) {
-	count := rapid.Uint64Range(0, 12).Draw(t, "count")
-	capacity := p.model.minCap * rapid.Uint64Range(0, 50).Draw(t, "capacity")
+	count := rapid.Uint64Range(0, 6).Draw(t, "count")
+	capacity := p.model.minCap * rapid.Uint64Range(0, 30).Draw(t, "capacity")
 	p.market.setLimits(count, capacity)
 	p.model.setLimits(count, capacity)
 }

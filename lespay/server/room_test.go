@@ -62,9 +62,9 @@ func TestRaisesConvergeToShares(t *testing.T) {
 		k.enter(members[i], worth{pos: pos})
 	}
 	for _, m := range members {
-		k.resize(m, 5000) // saves some hundred rounds
+		k.resize(m, 8000) // saves some hundred rounds
 	}
-	for round := range 30000 {
+	for round := range 8000 {
 		m := members[round*31%100]
 		if want := m.capacity + m.capacity/100; want <= k.most(m, m.worth.priority, false) {
 			k.resize(m, want)
@@ -107,4 +107,21 @@ func TestSlotIsComparedAtSmallestCapacity(t *testing.T) {
 	require.False(t, k.admits(newcomer.priority))
 	require.Zero(t, k.most(nil, newcomer.priority, false))
 	require.True(t, k.admits(worth{pos: 6000}.priority))
+}
+
+// The slot comes from who is worth least with the smallest capacity, which need not
+// be whose capacity is cheapest.
+func TestSlotComesFromTheWeakest(t *testing.T) {
+	k := newMarket(100, 4)
+	k.setLimits(2, 10000)
+	large, small := &member{seq: 1}, &member{seq: 2}
+	k.enter(large, worth{pos: 50000})
+	k.resize(large, 5000)
+	k.enter(small, worth{pos: 20000})
+	newcomer := &member{seq: 3}
+	require.True(t, k.admits(worth{pos: 30000}.priority))
+	k.enter(newcomer, worth{pos: 30000})
+	require.EqualValues(t, 5000, large.capacity)
+	require.Zero(t, small.capacity)
+	require.EqualValues(t, 100, newcomer.capacity)
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -200,6 +201,36 @@ func TestFailingStore(t *testing.T) {
 	pos, _ := crashed.balanceOf(1)
 	require.EqualValues(t, 2*hour, pos)
 	require.EqualValues(t, 2*hour+5, crashed.TotalTokenAmount())
+}
+
+// While a balance is on its way to the store the store's is out of date, and not
+// read, however much else goes through memory.
+func TestBalanceIsNotReadWhileItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.CacheSize = 1 })
+		w.connect(1)
+		w.clock.Run(time.Minute)
+		w.peers[0].leave()
+		_, before := w.balanceOf(1)
+		require.EqualValues(t, time.Minute, before)
+		release := w.store.Block()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.clock.Run(5 * time.Minute)
+		}()
+		synctest.Wait() // in the middle of saving
+		for i := range 5 {
+			w.balanceOf(1)
+			w.balanceOf(10 + i)
+		}
+		_, now := w.balanceOf(1)
+		require.Equal(t, before, now)
+		release()
+		<-done
+		_, now = w.balanceOf(1)
+		require.Equal(t, before, now)
+	})
 }
 
 // A client whose balance cannot be read has none, until it can be; what it pays
