@@ -2,6 +2,7 @@ package server
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/ethdb"
@@ -108,25 +109,45 @@ func TestIteratorsAreReleased(t *testing.T) {
 	require.Zero(t, store.open)
 }
 
-// A payment that arrives between the look at a record and its removal stays,
-// whether it is still in memory or not.
+// A payment to an account that is just being removed is there afterwards.
 func TestDepositDuringCleanup(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.TokenLifetime = time.Minute; c.CacheSize = 1 })
-	w.pay(0, 100)
-	w.pay(1, 100)
-	w.pay(2, 100)
-	w.clock.Run(50 * time.Minute)
-	for i := range 3 {
-		w.store.FailIf(func(op string) bool { return op == "iterate" }) // no other cleaning
-		doomed := []string{tokenKey(nodeID(i))}
-		w.pay(i, hour)
-		if i != 2 {
-			w.pay(i+10, hour) // drives it out of the cache
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.TokenLifetime = time.Minute; c.CacheSize = 1 })
+		w.pay(0, 100)
+		w.pay(1, 100)
+		w.clock.Run(5*time.Minute + 30*time.Second) // nothing is left since a minute
+		has := func() bool {
+			has, err := w.store.Database.Has([]byte(tokenKey(nodeID(0))))
+			require.NoError(t, err)
+			return has
 		}
-		w.saveMu.Lock()
-		require.NoError(t, w.removeLocked(doomed, w.now()))
-		w.saveMu.Unlock()
-		w.store.FailIf(nil)
-	}
-	require.Len(t, w.GetPosBalanceIDs(enode.ID{}, enode.ID{}, 10), 5)
+		release := w.store.Block()
+		done := make(chan struct{}, 2)
+		go func() {
+			w.cleanUp()
+			w.cleanUp() // of debts, and of tokens
+			done <- struct{}{}
+		}()
+		synctest.Wait() // in the middle of the removal
+		paid := make(chan struct{})
+		go func() {
+			w.BalanceOperation(nodeID(0), "", func(b AtomicBalanceOperator) {
+				_, _, err := b.AddBalance(hour)
+				require.NoError(t, err)
+				close(paid)
+			})
+			done <- struct{}{}
+		}()
+		<-paid // and about to be written
+		require.True(t, has())
+		release()
+		<-done
+		<-done
+		require.True(t, has())
+		crashed := w.reopen(true, func(c *Config) { c.TokenLifetime = time.Minute })
+		pos, _ := crashed.balanceOf(0)
+		mine, _ := w.balanceOf(0)
+		require.InDelta(t, float64(mine), float64(pos), 1)
+		require.NotZero(t, pos)
+	})
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -128,6 +129,27 @@ func TestTallyIsExact(t *testing.T) {
 	}
 	require.EqualValues(t, uint64(math.MaxUint64), full.value(0))
 	require.EqualValues(t, uint64(3<<62-1), full.value(lespay.Uint64ToFixed64(2)))
+}
+
+// While the store is scanned some balances get into memory before it is their turn;
+// each is counted once.
+func TestTotalCountsEachOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		total := newTokenTotal()
+		n := rapid.IntRange(1, 20).Draw(t, "balances")
+		value := func(i int) lespay.ExpiredValue { return lespay.ExpiredValue{Base: 1 << i} }
+		for i := range n {
+			for range rapid.IntRange(0, 2).Draw(t, "reads") {
+				who := rapid.IntRange(0, n-1).Draw(t, "who")
+				total.meet(fmt.Sprintf("%02d", who), value(who))
+			}
+			total.pass(fmt.Sprintf("%02d", i), value(i))
+		}
+		total.pass("00", value(0)) // the scan began anew
+		total.finish()
+		total.meet("00", value(0))
+		require.EqualValues(t, 1<<n-1, total.value(0))
+	})
 }
 
 func TestPricesAreMadeUsable(t *testing.T) {

@@ -175,6 +175,8 @@ type cleanup struct {
 }
 
 // cleanUp looks at the next stored balances and removes those that are worthless.
+// As it holds saveMu nothing is written between the look and the removal; what is
+// in memory is written again when it changes.
 func (p *ClientPool) cleanUp() {
 	p.saveMu.Lock()
 	defer p.saveMu.Unlock()
@@ -188,15 +190,15 @@ func (p *ClientPool) cleanUp() {
 	if now.prefix == "" {
 		now.prefix = debtPrefix
 	}
-	var doomed []string
+	var removals []write
 	next, err := p.disk.scan(now.prefix, now.from, cleanBatch, func(key string, value lespay.ExpiredValue) bool {
 		if worthless(key, plausible(key, value, at), at) {
-			doomed = append(doomed, key)
+			removals = append(removals, write{key: key, remove: true})
 		}
 		return true
 	})
-	if err == nil {
-		err = p.removeLocked(doomed, at)
+	if err == nil && len(removals) > 0 {
+		err = p.disk.commit(removals, at)
 	}
 	if err != nil {
 		log.Error("Small debts cannot be removed", "err", err)
@@ -208,34 +210,6 @@ func (p *ClientPool) cleanUp() {
 	p.mu.Lock()
 	p.mu.cleanFrom = now
 	p.mu.Unlock()
-}
-
-// removeLocked removes stored balances that are worthless, unless they are in
-// memory or have changed since; saveMu is held, and loadMu keeps others from
-// reading what is about to go.
-func (p *ClientPool) removeLocked(keys []string, at offsets) error {
-	p.loadMu.Lock()
-	defer p.loadMu.Unlock()
-	var writes []write
-	for _, key := range keys {
-		p.mu.Lock()
-		known := p.mu.ledger.peek(key) != nil
-		p.mu.Unlock()
-		if known {
-			continue
-		}
-		value, err := p.disk.read(key)
-		if err != nil {
-			return err
-		}
-		if worthless(key, plausible(key, value, at), at) {
-			writes = append(writes, write{key: key, remove: true})
-		}
-	}
-	if len(writes) == 0 {
-		return nil
-	}
-	return p.disk.commit(writes, at)
 }
 
 // TotalTokenAmount returns the number of tokens that all clients have, connected
