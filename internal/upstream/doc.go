@@ -24,6 +24,14 @@
 // The last recorded table is in RESULTS.md. On a machine that does other work
 // meanwhile look at the ratios, not at the times.
 //
+// # Pools of clients
+//
+// The works of serving_test.go have both server halves, package lespay/server and
+// les/vflux/server, serve the same clients; interop_test.go has each side ask the
+// other over real discv5. The last recorded times are in SERVING.md.
+//
+//	go test -bench Serving
+//
 // # Pools of servers
 //
 // Command sim has both pools find and keep servers in the same networks, which
