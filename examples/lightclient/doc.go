@@ -4,7 +4,8 @@
 //	go run ./examples/lightclient -duration 20s
 //
 // The servers are real: each is a p2p.Server with discv5, TCP connections and
-// the protocol lightdemo/1, and most answer capacity queries by UDP. Some have
+// the protocol lightdemo/1, a pool of clients of package lespay/server decides
+// whom it serves, and most answer capacity queries by UDP from that. Some have
 // room, many are full, a few lie about it, don't answer by UDP, or have gone;
 // they differ in speed and reliability. Part of them is listed in a signed DNS
 // tree that a DNS server of the example publishes, the rest is found by
@@ -19,6 +20,6 @@
 //
 // The files: client.go is the client and how it embeds the pool, stats.go and
 // display.go show what happens; plan.go decides what each server is like,
-// server.go is a server, network.go starts them and publishes the tree,
+// server.go is a server, clients.go how it decides whom it serves, network.go starts them and publishes the tree,
 // protocol.go has the messages and the client's end of a connection.
 package main

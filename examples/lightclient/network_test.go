@@ -125,7 +125,7 @@ func TestCapacityAnswers(t *testing.T) {
 }
 
 func TestBadCapacityQueries(t *testing.T) {
-	c := &capacityService{free, newSlots(1)}
+	c := liarService{}
 	good, err := (&udpquery.CapacityQueryReq{AddTokens: make([]udpquery.IntOrInf, 2)}).Encode()
 	require.NoError(t, err)
 	none, err := (&udpquery.CapacityQueryReq{}).Encode()

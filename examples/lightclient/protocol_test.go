@@ -7,8 +7,11 @@ import (
 
 	"github.com/ethereum/go-ethereum/p2p"
 	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/ethereum/go-ethereum/rlp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/lespool/lespool/udpquery"
 )
 
 func TestRequestsAreAnswered(t *testing.T) {
@@ -69,15 +72,15 @@ func TestSlotIsFreedAtTheEnd(t *testing.T) {
 	server := testServer(t, serverPlan{Slots: 1})
 	client, rw := p2p.MsgPipe()
 	ended := make(chan error, 1)
-	go func() { ended <- server.run(enode.ID{1}, rw) }()
+	go func() { ended <- server.run(testVisitor(1), rw) }()
 	_, err := handshake(client)
 	require.NoError(t, err)
-	require.False(t, server.slots.available(enode.ID{2}))
-	require.True(t, server.slots.available(enode.ID{1}), "the holder has it already")
-	require.False(t, server.slots.take(enode.ID{1}), "one slot a client")
+	require.False(t, server.available(t, 2))
+	require.True(t, server.available(t, 1), "the holder has it already")
+	require.Nil(t, server.clients.Register(testVisitor(1)), "one slot a client")
 	require.NoError(t, client.Close())
 	require.Error(t, <-ended)
-	require.True(t, server.slots.available(enode.ID{2}))
+	require.True(t, server.available(t, 2))
 }
 
 func TestRequestEndsWithTheSession(t *testing.T) {
@@ -136,9 +139,9 @@ func TestBrokenProtocol(t *testing.T) {
 			_ = local.Close()
 		}()
 		var reason p2p.DiscReason
-		require.ErrorAs(t, server.run(enode.ID{1}, remote), &reason, about)
+		require.ErrorAs(t, server.run(testVisitor(1), remote), &reason, about)
 		_ = remote.Close() // as p2p does
-		require.True(t, server.slots.take(enode.ID{1}), about)
+		require.True(t, server.available(t, 1), about)
 	}
 	for about, welcome := range map[string]any{
 		"other version": &status{Version: 2, Costs: make([]uint64, len(requestTypes))},
@@ -178,11 +181,28 @@ func TestSilentPeerIsNotWaitedForLong(t *testing.T) {
 
 // ---------------------------------------------------------------------------
 
+// testVisitor is a client without a connection that could be hung up.
+func testVisitor(id byte) *visitor {
+	return &visitor{node: enode.SignNull(new(enr.Record), enode.ID{id}), hangUp: func() {}}
+}
+
+// available tells what the server says to a client that asks for a slot.
+func (s *lightServer) available(t *testing.T, id byte) bool {
+	query, err := (&udpquery.CapacityQueryReq{AddTokens: make([]udpquery.IntOrInf, 1)}).Encode()
+	require.NoError(t, err)
+	var reply udpquery.CapacityQueryReply
+	require.NoError(t, reply.Decode(s.clients.Handle(enode.ID{id}, "", udpquery.CapacityQueryName, query)))
+	return reply[0] > 0
+}
+
 // testServer is a server without a network.
 func testServer(t *testing.T, p serverPlan) *lightServer {
-	s := &lightServer{plan: p, slots: newSlots(p.Slots)}
+	clients, err := newClientPool(p.Slots)
+	require.NoError(t, err)
+	s := &lightServer{plan: p, clients: clients}
 	s.mu.rnd = derive(1, t.Name(), 0)
 	s.ctx, s.quit = context.WithCancel(context.Background())
+	t.Cleanup(clients.Stop)
 	t.Cleanup(s.quit)
 	return s
 }
@@ -207,7 +227,7 @@ func tryConnect(t *testing.T, p serverPlan) (*session, error) {
 	local, remote := p2p.MsgPipe()
 	ended := make(chan struct{})
 	go func() {
-		_ = server.run(enode.ID{1}, remote)
+		_ = server.run(testVisitor(1), remote)
 		_ = remote.Close() // as p2p does
 		close(ended)
 	}()

@@ -14,12 +14,11 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/ethereum/go-ethereum/p2p/nat"
 
+	"github.com/lespool/lespool/lespay/server"
 	"github.com/lespool/lespool/udpquery"
 )
 
 const (
-	// grantedCapacity is what a client with a slot gets.
-	grantedCapacity = 50_000
 	// maxPeers lets every client reach the handshake, where it is refused with
 	// a reason, rather than be cut off before.
 	maxPeers = 200
@@ -36,12 +35,12 @@ const (
 // lightServer is a light server: a p2p.Server that speaks the example's protocol
 // and answers capacity queries by UDP, as its plan says.
 type lightServer struct {
-	plan  serverPlan
-	p2p   *p2p.Server
-	udp   *udpquery.Server
-	slots *slots
-	ctx   context.Context // ends when the server is closed
-	quit  context.CancelFunc
+	plan    serverPlan
+	p2p     *p2p.Server
+	udp     *udpquery.Server
+	clients *server.ClientPool
+	ctx     context.Context // ends when the server is closed
+	quit    context.CancelFunc
 
 	mu struct {
 		sync.Mutex
@@ -50,12 +49,19 @@ type lightServer struct {
 }
 
 func startServer(p serverPlan, seed uint64) (*lightServer, error) {
-	s := &lightServer{plan: p, slots: newSlots(p.Slots)}
+	clients, err := newClientPool(p.Slots)
+	if err != nil {
+		return nil, err
+	}
+	s := &lightServer{plan: p, clients: clients}
 	s.mu.rnd = derive(seed, "run", p.Index)
 	s.ctx, s.quit = context.WithCancel(context.Background())
 	protocol := p2p.Protocol{
 		Name: protocolName, Version: protocolVersion, Length: protocolLength,
-		Run: func(peer *p2p.Peer, rw p2p.MsgReadWriter) error { return s.run(peer.ID(), rw) },
+		Run: func(peer *p2p.Peer, rw p2p.MsgReadWriter) error {
+			hangUp := func() { peer.Disconnect(p2p.DiscTooManyPeers) }
+			return s.run(&visitor{node: peer.Node(), hangUp: hangUp}, rw)
+		},
 	}
 	if p.UDP != noEntry {
 		protocol.Attributes = []enr.Entry{udpquery.LesEntry{Version: udpquery.Version}}
@@ -71,6 +77,7 @@ func startServer(p serverPlan, seed uint64) (*lightServer, error) {
 	}}
 	if err := s.p2p.Start(); err != nil {
 		s.p2p.Stop() // the TCP listener may be open
+		s.clients.Stop()
 		s.quit()
 		return nil, fmt.Errorf("server %d on %s: %w", p.Index, p.addr(), err)
 	}
@@ -83,7 +90,11 @@ func startServer(p serverPlan, seed uint64) (*lightServer, error) {
 
 func (s *lightServer) startUDP() error {
 	s.udp = udpquery.NewServer(0)
-	if err := s.udp.Register(&capacityService{s.plan.Admission, s.slots}, "les", "capacity"); err != nil {
+	var service udpquery.Service = s.clients
+	if s.plan.Admission == liar {
+		service = liarService{}
+	}
+	if err := s.udp.Register(service, "les", "capacity"); err != nil {
 		return err
 	}
 	if s.plan.UDP != mute {
@@ -109,6 +120,7 @@ func (s *lightServer) close() {
 	if s.udp != nil {
 		s.udp.Stop()
 	}
+	s.clients.Stop()
 	s.p2p.Stop()
 }
 
@@ -127,7 +139,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // run is the server's side of the protocol.
-func (s *lightServer) run(client enode.ID, rw p2p.MsgReadWriter) error {
+func (s *lightServer) run(client *visitor, rw p2p.MsgReadWriter) error {
 	var hello status
 	err := within(handshakeTimeout, func() error {
 		msg, err := rw.ReadMsg()
@@ -142,16 +154,18 @@ func (s *lightServer) run(client enode.ID, rw p2p.MsgReadWriter) error {
 	if hello.Version != protocolVersion {
 		return p2p.DiscIncompatibleVersion
 	}
-	if !s.slots.take(client) {
+	balance := s.clients.Register(client)
+	defer s.clients.Unregister(client)
+	capacity := client.capacity.Load()
+	if balance == nil || capacity == 0 {
 		s.pause(s.plan.RefuseAfter)
 		return p2p.DiscTooManyPeers
 	}
-	defer s.slots.release(client)
-	welcome := status{Version: protocolVersion, Capacity: grantedCapacity, Costs: s.costs()}
+	welcome := status{Version: protocolVersion, Capacity: capacity, Costs: s.costs()}
 	if err := p2p.Send(rw, statusMsg, &welcome); err != nil {
 		return err
 	}
-	return s.serve(rw)
+	return s.serve(rw, balance)
 }
 
 func (s *lightServer) costs() []uint64 {
@@ -162,8 +176,9 @@ func (s *lightServer) costs() []uint64 {
 	return costs
 }
 
-// serve reads requests until the connection ends.
-func (s *lightServer) serve(rw p2p.MsgReadWriter) error {
+// serve reads requests until the connection ends, and charges for them.
+func (s *lightServer) serve(rw p2p.MsgReadWriter, balance server.ConnectedBalance) error {
+	costs := s.costs()
 	var answering sync.WaitGroup
 	defer answering.Wait()
 	ctx, cancel := context.WithCancel(s.ctx)
@@ -181,6 +196,7 @@ func (s *lightServer) serve(rw p2p.MsgReadWriter) error {
 		if !req.valid() {
 			return fmt.Errorf("%w: request of %d items of type %d", p2p.DiscProtocolError, req.Amount, req.Type)
 		}
+		balance.RequestServed(costs[req.Type] * req.Amount)
 		select {
 		case underWay <- struct{}{}:
 		case <-ctx.Done():
@@ -222,68 +238,4 @@ func (s *lightServer) fate(req request) (delay time.Duration, lost, wrong bool) 
 	failed := s.mu.rnd.Float64() >= s.plan.Reliability
 	lost = failed && s.mu.rnd.IntN(2) == 0
 	return time.Duration(float64(s.plan.Latency) * work * jitter), lost, failed && !lost
-}
-
-// slots is the room that a server has for clients.
-type slots struct {
-	mu struct {
-		sync.Mutex
-		total   int
-		holders map[enode.ID]bool
-	}
-}
-
-func newSlots(n int) *slots {
-	s := new(slots)
-	s.mu.total, s.mu.holders = n, make(map[enode.ID]bool)
-	return s
-}
-
-// take gives the client a slot if one is free. A client has one at most.
-func (s *slots) take(client enode.ID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.holders[client] || len(s.mu.holders) >= s.mu.total {
-		return false
-	}
-	s.mu.holders[client] = true
-	return true
-}
-
-func (s *slots) release(client enode.ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.mu.holders, client)
-}
-
-// available tells whether the client would get a slot, or has one.
-func (s *slots) available(client enode.ID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.holders[client] || len(s.mu.holders) < s.mu.total
-}
-
-// capacityService answers capacity queries from what slots there are. This
-// server takes no tokens, so the amounts in a query make no difference.
-type capacityService struct {
-	admission admission
-	slots     *slots
-}
-
-// Handle implements udpquery.Service.
-func (c *capacityService) Handle(client enode.ID, _, name string, data []byte) []byte {
-	var query udpquery.CapacityQueryReq
-	if name != udpquery.CapacityQueryName || query.Decode(data) != nil {
-		return nil
-	}
-	if n := len(query.AddTokens); n == 0 || n > udpquery.CapacityQueryMaxLen {
-		return nil
-	}
-	reply := make(udpquery.CapacityQueryReply, len(query.AddTokens))
-	if c.admission == liar || c.slots.available(client) {
-		for i := range reply {
-			reply[i] = grantedCapacity
-		}
-	}
-	return reply.Encode()
 }
