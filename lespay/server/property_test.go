@@ -128,13 +128,29 @@ func (l *life) add(i int, tokens int64) {
 
 func (l *life) paySomebody(t *rapid.T) { l.add(l.draw(t), drawTokens(t)) }
 
+// raiseSomebody: an attempt that fails changes nothing for anybody.
 func (l *life) raiseSomebody(t *rapid.T) {
-	if p := l.find(l.draw(t)); p != nil {
-		want := rapid.Uint64Range(0, 2500).Draw(t, "capacity")
-		got, err := l.SetCapacity(p.node, want, drawSpan(t, "bias"), true)
-		require.Contains(t, []error{nil, ErrNoPriority}, err)
-		require.Equal(t, p.capacity, got)
+	i := l.draw(t)
+	p := l.find(i)
+	if p == nil {
+		return
 	}
+	l.askShared(i, 0, 0) // all that is due is done
+	before := l.capacities()
+	want := max(testMinCap, rapid.Uint64Range(0, 2500).Draw(t, "capacity"))
+	got, err := l.SetCapacity(p.node, want, drawSpan(t, "bias"), true)
+	require.Contains(t, []error{nil, ErrNoPriority}, err)
+	require.Equal(t, p.capacity, got)
+	if got != want {
+		require.Equal(t, before, l.capacities())
+	}
+}
+
+func (l *life) capacities() (list []uint64) {
+	for _, p := range l.peers {
+		list = append(list, p.capacity)
+	}
+	return list
 }
 
 func (l *life) requestOfSomebody(t *rapid.T) {
