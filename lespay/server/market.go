@@ -1,10 +1,6 @@
 package server
 
-import (
-	"math"
-
-	"github.com/lespool/lespool/internal/invariants"
-)
+import "github.com/lespool/lespool/internal/invariants"
 
 const (
 	// defaultStepDivisor is the share of its capacity, one in so many, that a
@@ -185,19 +181,11 @@ func (k *market) withdraw(m *member) {
 	m.taken = len(m.steps)
 }
 
-// check panics if the sums are not what they should be.
+// check panics if the sums along the order are not those of the steps, or if more
+// is offered than there is. Members may be about to offer theirs.
 func (k *market) check() {
-	if k.steps.root == nil {
-		return
-	}
-	last := int64(math.MinInt64)
-	_, _, sum := k.steps.search(func(p *place, _ uint64) bool {
-		if p.last && p.key < last {
-			panic("server: the steps are out of order")
-		}
-		return false
-	})
-	if sum != k.steps.root.sum || sum > k.capacity || uint64(k.steps.root.lasts) > k.count {
+	_, _, sum := k.steps.search(func(*place, uint64) bool { return false })
+	if sum > k.capacity || k.steps.root.sum != sum || uint64(k.steps.root.lasts) > k.count {
 		panic("server: the sums of the steps are wrong")
 	}
 }
