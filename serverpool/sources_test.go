@@ -106,31 +106,35 @@ func TestAShareOfTheDialsExplores(t *testing.T) {
 	}
 }
 
-// It is dials that count, not candidates: where most servers are full, more of
-// the candidates explore. (The known ones all say yes at the same moment here,
-// so that many explorers come second; one of four candidates would give 8 dials.)
+// It is dials that count, not candidates: where two of three explorers are full, more
+// of the candidates explore.
 func TestExplorersShareCountsDials(t *testing.T) {
-	inBubble(t, func(c *Config) { c.QueryRate = -1 }, func(t *testing.T, w *world) {
-		known, others := publicNodes(0, 200), publicNodes(1000, 300)
-		w.set(always(Yes), known...)
-		for i := 0; i < len(others); i += 3 {
-			w.set(always(Yes), others[i])
-		}
-		w.pool.Start()
-		w.befriend(100, known...)
-		time.Sleep(12 * time.Second)
-		w.pool.AddSource(newSource(others...))
-		explorers := 0
-		for range 200 {
-			if containsNode(others, w.mustNext(time.Second)) {
-				explorers++
+	known, others := testutil.PublicNode(1), testutil.PublicNode(2)
+	m := newMix(nobody{}, endless{known})
+	m.add(picked{endless{others}})
+	m.start()
+	candidates, dials, explorers := 0, 0, 0
+	for dials < 400 {
+		f, ok := m.take()
+		require.True(t, ok)
+		explores := f.node == others
+		if explores {
+			if candidates++; candidates%3 != 0 {
+				continue // it is full
 			}
-			time.Sleep(11 * time.Second) // nothing is left of the last round
+			explorers++
 		}
-		require.Greater(t, explorers, 11)
-		require.Less(t, explorers, 60)
-	})
+		dials++
+		m.gave(!explores)
+	}
+	require.InDelta(t, dials/exploreEvery, explorers, 2)
 }
+
+// endless is a set that has a node whenever one is taken.
+type endless struct{ node *enode.Node }
+
+func (e endless) pick() *enode.Node { return e.node }
+func (endless) Close()              {}
 
 // A source that has only nodes which cannot be used is read at most 100 times
 // in any second, whatever it is that makes them unusable.
