@@ -85,19 +85,20 @@
 //	go run ./examples/simulation -scenario sensitivity
 //
 //	network                   1st server  5th server  on good  on poor  mean answer  failed  dials/h  wasted/h  queries/h  dropped/h
-//	as it is                       5.6 s      20.6 s      77%       5%       231 ms    1.2%      5.5       0.7        130        3.5
-//	half the servers               2.1 s      14.0 s      61%       5%       234 ms    1.5%      5.8       1.0        137        3.5
-//	double the servers             2.9 s      14.0 s      52%       3%       238 ms    1.4%      6.0       1.0        136        3.5
-//	half as many good ones         5.6 s      20.6 s      57%       3%       266 ms    1.5%      5.8       1.1        131        3.5
-//	double as many good ones       5.6 s      20.6 s      89%       3%       159 ms    0.9%      5.8       0.6        124        3.8
-//	half the latencies             5.4 s      20.5 s      65%       4%       107 ms    1.4%      6.0       0.9        137        3.9
-//	double the latencies           6.2 s      21.1 s      49%       5%       492 ms    1.7%      6.1       0.9        133        3.9
-//	half as often room             5.6 s      31.2 s      34%       6%       289 ms    2.0%      5.4       1.9        178        1.9
-//	double as often room           1.8 s      13.9 s      73%       4%       202 ms    1.2%      9.1       0.6        119        6.9
+//	as it is                       5.6 s      20.6 s      75%       3%       192 ms    1.1%      5.7       0.4        144        4.1
+//	half the servers               2.1 s      14.0 s      78%       4%       176 ms    1.2%      6.3       0.3        138        4.5
+//	double the servers             2.9 s      14.0 s      65%       4%       216 ms    1.3%      5.9       0.3        132        4.2
+//	half as many good ones         5.6 s      20.6 s      55%       4%       247 ms    1.6%      6.9       0.4        143        5.0
+//	double as many good ones       5.6 s      20.6 s      86%       3%       136 ms    1.0%      5.7       0.3        137        4.4
+//	half the latencies             5.4 s      20.5 s      61%       4%       108 ms    1.5%      6.4       0.3        141        4.8
+//	double the latencies           6.2 s      21.1 s      73%       3%       369 ms    1.5%      6.4       0.5        136        4.5
+//	half as often room             5.6 s      31.2 s      64%       7%       279 ms    1.7%      4.2       0.5        166        2.2
+//	double as often room           1.8 s      13.9 s      85%       3%       137 ms    1.0%     10.5       0.4        130        8.7
 //
-// Of the constants in choose.go, replace.go, verdict.go and patience.go hope,
-// hopeSpread, searchRate, searchBurst, choosy and minPatience were settled with an
-// eye on such networks; the others come from elsewhere.
+// Of the constants in choose.go, replace.go, verdict.go, querylimit.go,
+// acquaintances.go and patience.go hope, hopeSpread, searchRate, searchBurst,
+// searchRest, choosy, queriesForOne, acquaintanceRest and minPatience were settled
+// with an eye on such networks; the others come from elsewhere.
 //
 // # Seeing and deciding
 //
