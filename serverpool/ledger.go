@@ -17,12 +17,11 @@ type ledger[T any] struct {
 	kind    ledgerKind[T]
 	prefix  []byte
 	entries *recent[ledgerEntry[T]]
-	removed map[enode.ID]struct{} // nodes without an entry that may have one in the store
+	dirty   map[enode.ID]struct{} // nodes of which the store may have something else
 }
 
 type ledgerEntry[T any] struct {
 	value  T
-	dirty  bool // differs from the store
 	stored bool // the store may have one
 }
 
@@ -50,9 +49,9 @@ type moment struct {
 // newLedger makes an empty ledger. The size has to be positive.
 func newLedger[T any](kind ledgerKind[T], poolPrefix []byte, size int) *ledger[T] {
 	l := &ledger[T]{
-		kind:    kind,
-		prefix:  slices.Concat(poolPrefix, []byte("x:"+kind.name+":")),
-		removed: make(map[enode.ID]struct{}),
+		kind:   kind,
+		prefix: slices.Concat(poolPrefix, []byte("x:"+kind.name+":")),
+		dirty:  make(map[enode.ID]struct{}),
 	}
 	l.entries = newRecent(size, l.gone)
 	return l
@@ -61,7 +60,9 @@ func newLedger[T any](kind ledgerKind[T], poolPrefix []byte, size int) *ledger[T
 // gone takes note of an entry that was dropped.
 func (l *ledger[T]) gone(id enode.ID, e ledgerEntry[T]) {
 	if e.stored {
-		l.removed[id] = struct{}{}
+		l.dirty[id] = struct{}{}
+	} else {
+		delete(l.dirty, id)
 	}
 }
 
@@ -76,12 +77,11 @@ func (l *ledger[T]) get(id enode.ID) (entry T, ok bool) {
 // put sets the entry of a node and makes it the latest. It may push out the
 // one that has not been put for longest.
 func (l *ledger[T]) put(id enode.ID, entry T) {
+	_, dirty := l.dirty[id]
+	deleted := dirty && !l.has(id) // but perhaps not yet from the store
 	e := l.entries.latest(id)
-	e.value, e.dirty = entry, true
-	if _, ok := l.removed[id]; ok {
-		delete(l.removed, id)
-		e.stored = true
-	}
+	e.value, e.stored = entry, e.stored || deleted
+	l.dirty[id] = struct{}{}
 }
 
 func (l *ledger[T]) has(id enode.ID) bool { return l.entries.get(id) != nil }
@@ -105,33 +105,22 @@ type dirtyMarker interface{ markDirty(id enode.ID) }
 // takeDirty returns what differs from the store, ordered by id. What cannot be
 // written goes back by markDirty.
 func (l *ledger[T]) takeDirty() []ledgerChange {
-	var changes []ledgerChange
-	change := func(id enode.ID, value []byte) {
-		changes = append(changes, ledgerChange{l, id, slices.Concat(l.prefix, id[:]), value})
-	}
-	for id := range l.removed {
-		change(id, nil)
-	}
-	l.entries.all(func(id enode.ID, e *ledgerEntry[T]) {
-		if e.dirty {
-			value, _ := rlp.EncodeToBytes(l.kind.encode(e.value)) // cannot fail
-			change(id, value)
-			e.dirty, e.stored = false, true
+	changes := make([]ledgerChange, 0, len(l.dirty))
+	for id := range l.dirty {
+		c := ledgerChange{of: l, id: id, key: slices.Concat(l.prefix, id[:])}
+		if e := l.entries.get(id); e != nil {
+			c.value, _ = rlp.EncodeToBytes(l.kind.encode(e.value)) // cannot fail
+			e.stored = true
 		}
-	})
-	l.removed = make(map[enode.ID]struct{}) // a map that was large stays so
+		changes = append(changes, c)
+	}
+	l.dirty = make(map[enode.ID]struct{}) // a map that was large stays so
 	slices.SortFunc(changes, func(a, b ledgerChange) int { return compareIDs(a.id, b.id) })
 	return changes
 }
 
 // markDirty has what the store has of a node written again, or deleted.
-func (l *ledger[T]) markDirty(id enode.ID) {
-	if e := l.entries.get(id); e != nil {
-		e.dirty = true
-	} else {
-		l.removed[id] = struct{}{}
-	}
-}
+func (l *ledger[T]) markDirty(id enode.ID) { l.dirty[id] = struct{}{} }
 
 // load fills the ledger from the store and returns how many entries could not
 // be read. These are deleted at the next write, and so are those beyond the
@@ -153,7 +142,7 @@ func (l *ledger[T]) load(db ethdb.Iteratee, now moment) (bad int, err error) {
 		entry, err := l.kind.decode(it.Value(), now)
 		if err != nil {
 			bad++
-			l.removed[enode.ID(key)] = struct{}{}
+			l.dirty[enode.ID(key)] = struct{}{}
 			continue
 		}
 		list = append(list, loaded{enode.ID(key), entry})

@@ -49,12 +49,5 @@ func (r *recent[T]) first() enode.ID {
 	return id
 }
 
-// all calls f for every value, the latest last. It may change the value.
-func (r *recent[T]) all(f func(id enode.ID, value *T)) {
-	for _, id := range r.lru.Keys() {
-		f(id, r.get(id))
-	}
-}
-
 // ids returns the nodes, the latest last.
 func (r *recent[T]) ids() []enode.ID { return r.lru.Keys() }

@@ -50,7 +50,9 @@ func TestRecentAgainstModel(t *testing.T) {
 				model = append(model, e)
 			}
 			var list []entry
-			r.all(func(id enode.ID, v *int) { list = append(list, entry{id, *v}) })
+			for _, id := range r.ids() {
+				list = append(list, entry{id, *r.get(id)})
+			}
 			if !slices.Equal(list, model) || !slices.Equal(gone, wantGone) || r.len() != len(model) {
 				t.Fatalf("%d values %v, want %v; gone %v, want %v", r.len(), list, model, gone, wantGone)
 			}
