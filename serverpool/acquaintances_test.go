@@ -142,20 +142,38 @@ func TestNearerAcquaintancesAreAskedMore(t *testing.T) {
 	})
 }
 
-// Nobody answers sooner than a packet makes its way: who is farther away than the
-// server in question takes to answer is not asked in its place.
-func TestFarServersReplaceNobody(t *testing.T) {
-	for rtt, may := range map[time.Duration]bool{0: true, 50 * time.Millisecond: true, 2 * time.Second: false} {
-		inBubble(t, nil, func(t *testing.T, w *world) {
-			slow, n := publicNodes(1, 1)[0], publicNodes(2, 1)[0]
-			w.pool.Start()
-			w.connect(slow)
-			s := guarded(w.pool, func() *session { return w.pool.mu.sessions[slow.ID()] })
-			s.answers, s.sum = 100, 100*scoreOf(time.Second)
-			w.pool.mu.replacing.leaving, w.pool.mu.replacing.isSet = slow.ID(), true
-			w.pool.mu.path4.hear(Yes, w.pool.clock.Now())
-			w.pool.mu.conducts.put(n.ID(), conduct{answered: true, no: 3, kept: 3, rtt: rtt})
-			require.Equal(t, may, guarded(w.pool, func() bool { return w.pool.mayReplaceLocked(n) }), rtt)
+// Whom the pool asks in order to replace a slow server: those that may be better, and
+// good enough to be kept. Nobody answers sooner than a packet makes its way.
+func TestWhoIsAskedToReplaceAServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		rtt   time.Duration
+		given []float64 // what it gave before, if it did
+		may   bool
+	}{
+		"nothing is known of it":        {may: true},
+		"it is near":                    {rtt: 50 * time.Millisecond, may: true},
+		"it is too far away":            {rtt: 2 * time.Second},
+		"it was good":                   {rtt: 50 * time.Millisecond, given: []float64{0.5}, may: true},
+		"it was worse":                  {given: []float64{-0.5}},
+		"it was better, but not enough": {given: []float64{0.1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, w *world) {
+				slow, n := publicNodes(1, 1)[0], publicNodes(2, 1)[0]
+				w.pool.Start()
+				w.connect(slow)
+				w.pool.mu.Lock()
+				defer w.pool.mu.Unlock()
+				s, r := w.pool.mu.sessions[slow.ID()], &w.pool.mu.replacing
+				s.answers, s.sum = 100, 100*scoreOf(time.Second)
+				r.leaving, r.isSet, r.limit = slow.ID(), true, 0.2
+				w.pool.mu.path4.hear(Yes, w.pool.clock.Now())
+				w.pool.mu.conducts.put(n.ID(), conduct{answered: true, no: 3, kept: 3, rtt: c.rtt})
+				for _, mean := range c.given {
+					*r.given.latest(n.ID()) = mean
+				}
+				require.Equal(t, c.may, w.pool.mayReplaceLocked(n))
+			})
 		})
 	}
 }

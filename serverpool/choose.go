@@ -139,6 +139,7 @@ type chooser struct {
 	trials   time.Duration // sum of the sessions that ended in a replacement
 	replaced int           // of these
 
+	limit    float64 // servers below it are worth replacing, when they were judged last
 	lastDrop mclock.AbsTime
 	dropped  bool
 }
@@ -225,13 +226,13 @@ func hopeFor(given []float64, count float64) (best, sum float64) {
 
 // worst returns the index of the server that should be replaced, −1 for none.
 func (c *chooser) worst(now mclock.AbsTime, servers []seated) int {
+	c.limit = c.aspiration(servers) - minGain
 	if c.dropped && now.Sub(c.lastDrop) < dropPause {
 		return -1
 	}
-	limit := c.aspiration(servers) - minGain
 	worst := -1
 	for i, s := range servers {
-		if s.stays || !s.enough() || now.Sub(s.since) < minTrial || s.upper() >= limit {
+		if s.stays || !s.enough() || now.Sub(s.since) < minTrial || s.upper() >= c.limit {
 			continue
 		}
 		if worst < 0 || s.mean() < servers[worst].mean() {

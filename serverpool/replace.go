@@ -154,7 +154,7 @@ func (p *ServerPool) replace() {
 
 // mayReplaceLocked tells whether it makes sense to ask a node in order to replace
 // a server: its promise would be believed, and nothing that is known of it says that
-// it is no better.
+// it is no better, or that it would be the next one to be replaced.
 func (p *ServerPool) mayReplaceLocked(n *enode.Node) bool {
 	c, _ := p.mu.conducts.get(n.ID())
 	switch {
@@ -176,7 +176,7 @@ func (p *ServerPool) mayReplaceLocked(n *enode.Node) bool {
 	if given := p.mu.replacing.given.get(n.ID()); given != nil {
 		best = *given
 	}
-	return best > s.mean()+minGain
+	return best > max(s.mean()+minGain, p.mu.replacing.limit)
 }
 
 // askToLeave asks the application to drop a server, if it has given a way to do
