@@ -124,7 +124,7 @@ func TestRewriting(t *testing.T) {
 		{"folder below", "ethdb=db/kv", nil,
 			`import "github.com/ethereum/go-ethereum/ethdb/memorydb"; var x = memorydb.New()`,
 			`import "github.com/acme/chain/db/kv/memorydb"; var x = memorydb.New()`},
-		{"the longest rename", "ethdb=chaindb,ethdb/memorydb=mem", nil,
+		{"the longest rename", "ethdb/memorydb=mem,ethdb=chaindb", nil,
 			`import "github.com/ethereum/go-ethereum/ethdb/memorydb"; var x = memorydb.New()`,
 			`import "github.com/acme/chain/mem"; var x = mem.New()`},
 		{"only whole names", "eth=x,ethdb/mem=y", nil,
