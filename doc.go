@@ -16,6 +16,7 @@
 //	nodestate, lespay     -> internal/invariants
 //	internal/wrs          -> nothing
 //	internal/testutil/... -> nothing (tests and examples import it)
+//	internal/fork         -> nothing (a command; copies the library into forks)
 //
 // serverpool never imports udpquery: the query reaches it as a function in its
 // Config, so a client may ask its servers in another way, or not at all.

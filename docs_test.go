@@ -49,6 +49,44 @@ func TestMarkdownLinksResolve(t *testing.T) {
 	}
 }
 
+// What MIGRATING.md has its reader type changes the imports, under the names that
+// the code uses, and nothing else.
+func TestMigratingChangesImports(t *testing.T) {
+	_, script, found := strings.Cut(readFile(t, "MIGRATING.md"), "```sh\n   perl")
+	script, _, closed := strings.Cut("perl"+script, "```")
+	if !found || !closed {
+		t.Fatal("no commands")
+	}
+	for _, program := range []string{"sh", "perl", "gofmt"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	const code = "package les\n\nimport (\n\t\"fmt\"\n\n\t%s\n)\n\nvar _ = fmt.Sprint(vfc.New, vflux.New, vfs.New, \"les/vflux\")\n"
+	old := geth + "les/vflux"
+	dir := t.TempDir()
+	file := filepath.Join(dir, "les", "client.go")
+	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", "vflux "} { // its name is that of its path
+		imports := fmt.Sprintf("%s%q\n\tvfc %q\n\tvfs %q", name, old, old+"/client", old+"/server")
+		if err := os.WriteFile(file, fmt.Appendf(nil, code, imports), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		want := fmt.Sprintf(code, fmt.Sprintf("vfs %q\n\tvfc %q\n\tvflux %q",
+			module+"/lespay/server", module+"/serverpool", module+"/udpquery"))
+		if got := readFile(t, file); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
 // The project speaks of itself: no path of somebody's machine, no page that a
 // reader cannot open.
 func TestTextsNameOnlyWhatReadersHave(t *testing.T) {

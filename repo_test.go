@@ -32,6 +32,7 @@ var arrows = []struct {
 	{folder: ""},
 	{folder: "internal/invariants"},
 	{folder: "internal/wrs"},
+	{folder: "internal/fork"},
 	{
 		folder: "nodestate",
 		module: []string{"internal/invariants"},
