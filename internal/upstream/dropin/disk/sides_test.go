@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ type opener func(t *testing.T, db ethdb.KeyValueStore, requests []lespay.Request
 func openTheirs(t *testing.T, db ethdb.KeyValueStore, requests []lespay.RequestInfo, source ...*enode.Node) *pool {
 	s, it := theirs.NewServerPool(db, []byte(dbKey), time.Second, nil, testutil.NewBubbleClock(), nil, theirRequests(requests))
 	if len(source) > 0 {
-		s.AddSource(enode.IterNodes(source))
+		s.AddSource(slowly(source))
 	}
 	s.Start()
 	api := s.API()
@@ -99,17 +100,39 @@ func openOurs(t *testing.T, db ethdb.KeyValueStore, requests []lespay.RequestInf
 	return startOurs(s, source)
 }
 
+// slow is a source that brings a node every five minutes, in turns, after it has
+// brought each of them once.
+type slow struct {
+	nodes  []*enode.Node
+	i      int
+	closed chan struct{}
+	close  sync.Once
+}
+
+func slowly(nodes []*enode.Node) *slow { return &slow{nodes: nodes, closed: make(chan struct{})} }
+
+func (s *slow) Next() bool {
+	var pause time.Duration
+	if s.i++; s.i > len(s.nodes) {
+		pause = 5 * time.Minute
+	}
+	select {
+	case <-time.After(pause):
+		return true
+	case <-s.closed:
+		return false
+	}
+}
+
+func (s *slow) Node() *enode.Node { return s.nodes[(s.i-1)%len(s.nodes)] }
+func (s *slow) Close()            { s.close.Do(func() { close(s.closed) }) }
+
 // openAsking makes one that asks servers before it dials them, all of which
-// promise room but the one that never does anything. It has a banned node too.
+// promise room. It has a banned node too.
 func openAsking(t *testing.T, db ethdb.KeyValueStore, requests []lespay.RequestInfo, source ...*enode.Node) *pool {
 	s, err := serverpool.New(serverpool.Config{
 		Requests: requests, Store: db, DBKey: []byte(dbKey), Clock: testutil.NewBubbleClock(), Seed: 1,
-		Query: func(_ context.Context, n *enode.Node) serverpool.Answer {
-			if indexOf(n) == never {
-				return serverpool.Silent
-			}
-			return serverpool.Yes
-		},
+		Query: func(context.Context, *enode.Node) serverpool.Answer { return serverpool.Yes },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +146,7 @@ func openAsking(t *testing.T, db ethdb.KeyValueStore, requests []lespay.RequestI
 
 func startOurs(s *serverpool.ServerPool, source []*enode.Node) *pool {
 	if len(source) > 0 {
-		s.AddSource(enode.IterNodes(source))
+		s.AddSource(slowly(source))
 	}
 	s.Start()
 	api := s.API()
