@@ -8,6 +8,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/ethdb"
+	"github.com/ethereum/go-ethereum/ethdb/leveldb"
 	"github.com/ethereum/go-ethereum/ethdb/memorydb"
 	gethmetrics "github.com/ethereum/go-ethereum/metrics"
 	"github.com/ethereum/go-ethereum/p2p"
@@ -81,6 +82,7 @@ func existingClient(db ethdb.KeyValueStore, clock mclock.Clock, dialer p2p.NodeD
 
 var (
 	_ Store                      = ethdb.KeyValueStore(nil)
+	_ Store                      = (*leveldb.Database)(nil)
 	_ p2p.NodeDialer             = NodeDialer(nil)
 	_ Gauge                      = gethmetrics.NewGauge()
 	_ Meter                      = gethmetrics.NewMeter()

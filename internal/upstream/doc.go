@@ -43,4 +43,10 @@
 //	go run ./sim -help        its options
 //
 // The last recorded tables are in SIMULATION.md.
+//
+// # Drop-in
+//
+// Folder dropin holds the glue of an existing light client and server. It runs with
+// both sides' packages, and dropin/disk opens each side's databases with the other.
+// What differs, and why, is in dropin/testdata/behaviours.md.
 package upstream

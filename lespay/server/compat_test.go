@@ -7,7 +7,9 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/ethdb"
+	"github.com/ethereum/go-ethereum/ethdb/leveldb"
 	"github.com/ethereum/go-ethereum/ethdb/memorydb"
+	"github.com/ethereum/go-ethereum/metrics"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +49,15 @@ var (
 	_ Service = (*ClientPool)(nil)
 	_         = PriceFactors{TimeFactor: 0, CapacityFactor: 1, RequestFactor: 1}
 	_         = []error{ErrNotConnected, ErrNoPriority, ErrCantFindMaximum}
+)
+
+// Types of every go-ethereum version fit.
+var (
+	_ Store           = ethdb.KeyValueStore(nil)
+	_ Store           = (*leveldb.Database)(nil)
+	_ Gauge           = metrics.NewGauge()
+	_ Meter           = metrics.NewMeter()
+	_ udpquery.Valuer = (*ClientPool)(nil)
 )
 
 var _ = func(b ConnectedBalance) (lespay.ExpiredValue, lespay.ExpiredValue) { return b.GetRawBalance() }

@@ -43,7 +43,8 @@ func runMisuse(r *report) {
 			return "survived"
 		}},
 		{"RegisterNode twice gives one tracker", func(p *serverPool, _ enode.Iterator) any {
-			return register(p) == register(p)
+			first := register(p)
+			return register(p) == first
 		}},
 		{"the source brings a connected server and another, given out is", func(p *serverPool, it enode.Iterator) any {
 			register(p)
