@@ -95,6 +95,39 @@ func TestFailedAttemptChangesNothing(t *testing.T) {
 	require.EqualValues(t, 700, peers[0].capacity)
 }
 
+// 50 are free, too little for who waits and is worth less than each member is with
+// what it has. With those 50 the second one would be worth less than that, and had
+// to give more than it got; so it does not get them, and is not told that it would.
+func TestRaiseIsNotTakenBackByWhoWaits(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxCapacity = 1050; c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, 1e9)
+	w.pay(2, 55000)
+	w.pay(3, 9600)
+	_, err := w.connect(1).set(450)
+	require.NoError(t, err)
+	p := w.connect(2)
+	_, err = p.set(550)
+	require.NoError(t, err)
+	waiting := w.connect(3)
+	require.Zero(t, waiting.capacity)
+	offer := w.ask(2, 0, 0)[0]
+	require.EqualValues(t, 578, offer, "55000 tokens for 578 are 95 each, as offered by who waits")
+	for _, capacity := range []uint64{600, offer + 1} {
+		got, err := p.set(capacity)
+		require.NoError(t, err)
+		require.EqualValues(t, 550, got)
+	}
+	got, err := p.set(offer)
+	require.NoError(t, err)
+	require.Equal(t, offer, got)
+	require.Equal(t, []string{"100", "550", "578"}, p.calls)
+	require.Empty(t, waiting.calls)
+	waiting.leave()
+	_, err = p.set(600)
+	require.NoError(t, err)
+	require.EqualValues(t, 600, p.capacity, "nobody else wants them")
+}
+
 type counter struct{ n int64 }
 
 func (c *counter) Mark(n int64)   { c.n += n }
