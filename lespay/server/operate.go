@@ -126,11 +126,12 @@ func (p *ClientPool) BalanceOperation(id enode.ID, connAddress string, cb func(A
 	if connAddress != "" {
 		keys = append(keys, debtKey(connAddress))
 	}
-	held := p.hold(keys...)
-	if held == nil {
+	if !p.begin() {
 		log.Error("Balance operation after the end of the pool", "id", id)
 		return
 	}
+	defer p.busy.Done()
+	held := p.hold(keys...)
 	defer p.release(held)
 	op := &operator{tokens: held[0], debt: &record{key: debtPrefix}}
 	if connAddress != "" {
