@@ -258,3 +258,35 @@ func (l *life) requireMonotone(t *rapid.T) {
 		}
 	}
 }
+
+// Whether it is connected or not makes no difference to what a client is answered:
+// who asks, leaves and asks again gets the same, unless it left something that
+// others wait for.
+func TestAnswerDoesNotDependOnConnection(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLife(t)
+		defer l.Stop()
+		l.SetConnectedBias(drawSpan(t, "connected bias"))
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			rapid.SampledFrom([]func(*rapid.T){
+				l.connectSomebody, l.connectSomebody, l.leaveSomebody, l.paySomebody, l.paySomebody,
+				l.raiseSomebody, l.requestOfSomebody,
+				func(t *rapid.T) { l.clock.Run(drawSpan(t, "span")) },
+			}).Draw(t, "step")(t)
+		}
+		bias := rapid.Uint64Range(0, 300).Draw(t, "bias")
+		amounts := rapid.SliceOfN(rapid.Int64Range(-hour, hour), 1, 16).Draw(t, "amounts")
+		for i := range lifeSize {
+			p := l.find(i)
+			if p == nil {
+				continue
+			}
+			connected := l.askShared(i, bias, amounts...)
+			if p.capacity > 0 && l.mu.waiters.size > 0 {
+				continue
+			}
+			p.leave()
+			require.Equal(t, connected, l.askShared(i, bias, amounts...), "client %d", i)
+		}
+	})
+}
