@@ -128,6 +128,24 @@ func TestRaiseIsNotTakenBackByWhoWaits(t *testing.T) {
 	require.EqualValues(t, 600, p.capacity, "nobody else wants them")
 }
 
+// Who takes a step of another's capacity gets all of it while nobody else waits. It
+// does not stand in its own way.
+func TestWhoWaitsAloneHasNoRival(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, 50000)
+	_, err := w.connect(1).set(1000)
+	require.NoError(t, err)
+	w.pay(2, 4000)
+	waiting := w.connect(2)
+	require.Zero(t, waiting.capacity)
+	require.Equal(t, []uint64{0, 250}, w.ask(2, 0, 0, 11000))
+	waiting.leave()
+	require.Equal(t, []uint64{0, 250}, w.ask(2, 0, 0, 11000))
+	w.pay(3, 3000)
+	w.connect(3)
+	require.Equal(t, []uint64{0, 220}, w.ask(2, 0, 0, 11000), "then 100 of it are for who waits, and a second step is dearer")
+}
+
 type counter struct{ n int64 }
 
 func (c *counter) Mark(n int64)   { c.n += n }

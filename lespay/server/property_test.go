@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -267,26 +268,24 @@ func TestAnswerDoesNotDependOnConnection(t *testing.T) {
 		l := newLife(t)
 		defer l.Stop()
 		l.SetConnectedBias(drawSpan(t, "connected bias"))
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			rapid.SampledFrom([]func(*rapid.T){
-				l.connectSomebody, l.connectSomebody, l.leaveSomebody, l.paySomebody, l.paySomebody,
-				l.raiseSomebody, l.requestOfSomebody,
-				func(t *rapid.T) { l.clock.Run(drawSpan(t, "span")) },
-			}).Draw(t, "step")(t)
+		for i := range rapid.IntRange(2, lifeSize).Draw(t, "clients") {
+			l.add(i, max(0, drawTokens(t)))
+			p := l.newPeer(i)
+			p.free, p.allowance = sharedAddress(i), time.Hour
+			p.register()
+			l.raiseSomebody(t)
+			l.clock.Run(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "span")))
 		}
 		bias := rapid.Uint64Range(0, 300).Draw(t, "bias")
 		amounts := rapid.SliceOfN(rapid.Int64Range(-hour, hour), 1, 16).Draw(t, "amounts")
-		for i := range lifeSize {
-			p := l.find(i)
-			if p == nil {
-				continue
-			}
-			connected := l.askShared(i, bias, amounts...)
+		for _, p := range slices.Clone(l.peers) {
+			id := p.node.ID()
+			connected := l.queryCapacity(id, p.free, seconds(bias), amounts)
 			if p.capacity > 0 && l.mu.waiters.size > 0 {
 				continue
 			}
 			p.leave()
-			require.Equal(t, connected, l.askShared(i, bias, amounts...), "client %d", i)
+			require.Equal(t, connected, l.queryCapacity(id, p.free, seconds(bias), amounts))
 		}
 	})
 }
