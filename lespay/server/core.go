@@ -25,6 +25,11 @@ const (
 	// Larger, looking costs more, and changes of the alarm are rarer.
 	earlyShare = 8
 
+	// decayStep is when a last token is looked at again that has just begun to
+	// decay, which takes a while to show. Larger, it costs less, and who has none
+	// left keeps its rights for longer.
+	decayStep = time.Millisecond
+
 	// longAgo is before all times that are looked at.
 	longAgo = mclock.AbsTime(math.MinInt64 / 2)
 )
@@ -141,7 +146,10 @@ func (k *core) lookAgain(c *client, now mclock.AbsTime) mclock.AbsTime {
 	if span > time.Second && span != never {
 		span -= (span - time.Second) / earlyShare
 	}
-	return later(now, max(span, 1))
+	if span <= 0 {
+		span = decayStep
+	}
+	return later(now, span)
 }
 
 // setAlarm puts a client where its alarm belongs.

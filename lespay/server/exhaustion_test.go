@@ -109,3 +109,18 @@ func TestDepositAtExhaustion(t *testing.T) {
 	w.clock.Run(time.Hour + time.Second)
 	require.EqualValues(t, 100, p.capacity)
 }
+
+// The last token may take long to fade; the pool does not stare at it meanwhile.
+func TestLastTokenIsNotStaredAt(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.TokenPrices, c.TokenLifetime = PriceFactors{RequestFactor: 1}, 10*365*24*time.Hour
+	})
+	w.pay(1, 1)
+	w.connect(1)
+	end, steps := w.clock.Now().Add(time.Second), 0
+	for w.clock.Now() < end && steps < 10000 {
+		w.clock.Step()
+		steps++
+	}
+	require.Less(t, steps, 1100)
+}
