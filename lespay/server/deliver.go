@@ -95,5 +95,6 @@ func (p *ClientPool) tick(due mclock.AbsTime) {
 	}
 	if clean {
 		p.cleanUp()
+		p.addUpTokens() // if that has failed before
 	}
 }
