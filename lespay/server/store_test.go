@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestStoreHasTheFormatOfOlderServers(t *testing.T) {
 		var decoded struct {
 			KeyHex string `json:"key_hex"`
 		}
-		v.unmarshal(t, v.Decoded, &decoded)
+		require.NoError(t, json.Unmarshal(v.Decoded, &decoded))
 		key, err := hex.DecodeString(decoded.KeyHex)
 		require.NoError(t, err)
 		require.NoError(t, store.Database.Put(key, v.bytes))
