@@ -282,12 +282,13 @@ func (k *core) fill(now mclock.AbsTime) {
 	}
 }
 
-// forgetWorth makes the next decision look at everybody anew.
-func (k *core) forgetWorth() {
-	for c := k.ages.oldest; c != nil; c = c.newer {
-		c.valued = longAgo
+// revalueAll looks at everybody anew, after a change that nobody's alarm knows of.
+func (k *core) revalueAll(now mclock.AbsTime) {
+	for range k.clients {
+		k.value(k.ages.oldest, now)
 	}
-	k.looked = longAgo
+	k.apply(now)
+	k.fill(now)
 }
 
 // advance does what is due.

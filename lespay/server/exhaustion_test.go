@@ -87,6 +87,21 @@ func TestTokensThatAreGoneAtOnce(t *testing.T) {
 	require.EqualValues(t, 100, p.capacity)
 }
 
+// Who would have kept its tokens for ever loses its rights when they are made to
+// decay and are gone, though nothing else happens.
+func TestFasterDecayIsNoticed(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, hour)
+	p := w.connect(1)
+	_, err := p.set(500)
+	require.NoError(t, err)
+	w.SetExpirationTCs(60, 0)
+	w.clock.Run(28 * time.Minute)
+	require.EqualValues(t, 500, p.capacity, "e^28 are less than it had")
+	w.clock.Run(2 * time.Minute)
+	require.EqualValues(t, 100, p.capacity)
+}
+
 // Tokens that arrive at the moment at which the last ones are gone keep the client
 // where it is.
 func TestDepositAtExhaustion(t *testing.T) {

@@ -125,8 +125,8 @@ func (p *ClientPool) readMissing() {
 		now := p.cfg.Clock.Now()
 		p.mu.ledger.found(r, value, p.mu.ledger.at(now))
 		if p.mu.state == running {
-			p.mu.forgetWorth()
-			p.setTimerLocked(now, now)
+			p.mu.revalueAll(now)
+			p.setTimerLocked(now, now) // for the callbacks
 		}
 		p.mu.Unlock()
 	}

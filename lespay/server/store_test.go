@@ -251,6 +251,7 @@ func TestUnreadableBalance(t *testing.T) {
 	})
 	w.store.FailIf(nil)
 	w.clock.Run(5 * time.Minute)
+	require.True(t, w.mu.clients[nodeID(1)].paying)
 	pos, _ = p.balance.GetBalance()
 	require.EqualValues(t, hour-int64(time.Minute), pos, "found with the save after four minutes, and charged since")
 	_, err := p.set(200)

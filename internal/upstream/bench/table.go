@@ -123,10 +123,12 @@ func floorTable(r results) []row {
 	return table
 }
 
-// ratio writes a ratio with two digits, small ones too.
 func ratio(q float64) string {
+	if q < 0.001 {
+		return "< 0.001"
+	}
 	if q < 0.1 {
-		return strconv.FormatFloat(q, 'g', 2, 64)
+		return strconv.FormatFloat(q, 'f', 3, 64)
 	}
 	return tables.Ratio(q)
 }

@@ -75,7 +75,7 @@ func TestParseRejects(t *testing.T) {
 }
 
 func TestRatio(t *testing.T) {
-	for q, want := range map[float64]string{1.949: "1.95", 0.1: "0.10", 0.0612: "0.061", 0.000123: "0.00012"} {
+	for q, want := range map[float64]string{1.949: "1.95", 0.1: "0.10", 0.0612: "0.061", 0.000123: "< 0.001"} {
 		if got := ratio(q); got != want {
 			t.Errorf("ratio(%v) = %q, want %q", q, got, want)
 		}
