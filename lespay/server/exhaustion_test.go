@@ -102,6 +102,20 @@ func TestFasterDecayIsNoticed(t *testing.T) {
 	require.EqualValues(t, 100, p.capacity)
 }
 
+// A request that takes the last tokens of a client makes room at once for who waits.
+func TestLastRequestMakesRoom(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxClients = 1; c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, 10000)
+	w.pay(2, 5000)
+	first, second := w.connect(1), w.connect(2)
+	w.clock.Run(500 * time.Millisecond)
+	require.Zero(t, second.capacity)
+	require.Zero(t, first.balance.RequestServed(20000))
+	w.clock.Run(0)
+	require.EqualValues(t, 100, second.capacity)
+	require.Zero(t, first.capacity)
+}
+
 // Tokens that arrive at the moment at which the last ones are gone keep the client
 // where it is.
 func TestDepositAtExhaustion(t *testing.T) {

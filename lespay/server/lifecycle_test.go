@@ -242,6 +242,29 @@ func TestStopWaitsForOperations(t *testing.T) {
 	}
 }
 
+// Two who need a balance at once read it once, and have the same.
+func TestBalanceIsReadOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	reads := w.store.Count("get")
+	w.loadMu.Lock()
+	held := make(chan []*record)
+	for range 2 {
+		go func() { held <- w.hold(tokenKey(nodeID(1))) }()
+	}
+	w.loadMu.Unlock()
+	first, second := <-held, <-held
+	require.Same(t, first[0], second[0])
+	require.Equal(t, 2, first[0].holders)
+	require.Equal(t, reads+1, w.store.Count("get"))
+	w.release(first)
+	w.release(second)
+
+	// Who waited for the reading finds it in memory.
+	first[0] = w.load(tokenKey(nodeID(1)))
+	require.Same(t, first[0], second[0])
+	w.release(first)
+}
+
 // A callback that panics does not leave those stuck who wait for later ones.
 func TestDeliveryGoesOnAfterPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
