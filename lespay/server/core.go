@@ -142,12 +142,13 @@ func (k *core) lookAgain(c *client, now mclock.AbsTime) mclock.AbsTime {
 	if c.told > 0 {
 		price = c.prices.pos.perNs(c.told, 0)
 	}
-	span := duration(timeToFall(c.tokens.exact(k.ledger.at(now).pos), 0, price, k.ledger.pos.rate))
+	left := c.tokens.exact(k.ledger.at(now).pos)
+	span := duration(timeToFall(left, 0, price, k.ledger.pos.rate))
 	if span > time.Second && span != never {
 		span -= (span - time.Second) / earlyShare
 	}
 	if span <= 0 {
-		span = decayStep
+		span = max(min(decayStep, duration(left/price)), 1)
 	}
 	return later(now, span)
 }

@@ -116,6 +116,17 @@ func TestLastRequestMakesRoom(t *testing.T) {
 	require.Zero(t, first.capacity)
 }
 
+// A last token that decays, and pays for a nanosecond, is gone after that.
+func TestLastTokenIsSpent(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TokenLifetime = time.Hour })
+	w.pay(1, 1)
+	p := w.connect(1)
+	_, err := p.set(200)
+	require.NoError(t, err)
+	w.clock.Run(2)
+	require.EqualValues(t, 100, p.capacity)
+}
+
 // Tokens that arrive at the moment at which the last ones are gone keep the client
 // where it is.
 func TestDepositAtExhaustion(t *testing.T) {
