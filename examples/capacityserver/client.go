@@ -19,11 +19,11 @@ type lightClient struct {
 	p2p      *p2p.Server
 	query    *udpquery.Client
 	capacity chan uint64   // what the server says
-	gone     chan struct{} // closed when a connection has ended
+	gone     chan struct{} // gets one when a connection has ended
 }
 
 func startClient(name string) (*lightClient, error) {
-	c := &lightClient{name: name, capacity: make(chan uint64, 100), gone: make(chan struct{})}
+	c := &lightClient{name: name, capacity: make(chan uint64, 100), gone: make(chan struct{}, 1)}
 	var err error
 	c.p2p, err = startNode(name, p2p.Protocol{Name: protocolName, Version: protocolVersion, Length: 1, Run: c.run})
 	if err != nil {
@@ -45,7 +45,12 @@ func (c *lightClient) close() {
 func (c *lightClient) id() enode.ID { return c.p2p.Self().ID() }
 
 func (c *lightClient) run(_ *p2p.Peer, rw p2p.MsgReadWriter) error {
-	defer close(c.gone)
+	defer func() {
+		select {
+		case c.gone <- struct{}{}:
+		default: // it was there twice, as it is dialed again
+		}
+	}()
 	for {
 		msg, err := rw.ReadMsg()
 		if err != nil {

@@ -48,7 +48,8 @@ func startServer() (*lightServer, error) {
 	}
 	s := &lightServer{pool: pool, udp: udpquery.NewServer(10 * time.Millisecond)}
 	pool.Start()
-	if err := s.udp.Register(pool, "les", "light client service"); err != nil {
+	if err := s.udp.Register(pool, udpquery.DefaultService, "light client service"); err != nil {
+		pool.Stop()
 		return nil, err
 	}
 	s.p2p, err = startNode("server", p2p.Protocol{

@@ -14,12 +14,13 @@
 // the pairs call their subscribers equally often.
 //
 // Command bench in the folder of that name runs the pairs by turns, each
-// benchmark in a process of its own, and makes one table of the medians, with
-// targets and verdicts. From this folder:
+// benchmark in a process of its own, and makes tables of the medians, with targets
+// and verdicts. From this folder:
 //
-//	go run ./bench            all works, about ten minutes
-//	go run ./bench -help      its options
-//	go test -bench Ours/      one side, as for any other benchmark
+//	go run ./bench                      all works, about fifteen minutes
+//	go run ./bench -tables nodestate    only node states
+//	go run ./bench -help                its options
+//	go test -bench Ours                 one side, as for any other benchmark
 //
 // The last recorded table is in RESULTS.md. On a machine that does other work
 // meanwhile look at the ratios, not at the times.
@@ -27,10 +28,14 @@
 // # Pools of clients
 //
 // The works of serving_test.go have both server halves, package lespay/server and
-// les/vflux/server, serve the same clients; interop_test.go has each side ask the
-// other over real discv5. The last recorded times are in SERVING.md.
+// les/vflux/server, serve the same clients, and those of flood_test.go the limiters
+// before them. They are benchmarks like the others, but for the side, which is a
+// value here: the calls take too long for that to matter. Their table is recorded
+// in SERVING.md.
 //
-//	go test -bench Serving
+//	go run ./bench -tables serving
+//
+// In interop_test.go each side asks the other over real discv5.
 //
 // # Pools of servers
 //

@@ -2,7 +2,6 @@ package server
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/ethdb"
@@ -109,45 +108,74 @@ func TestIteratorsAreReleased(t *testing.T) {
 	require.Zero(t, store.open)
 }
 
-// A payment to an account that is just being removed is there afterwards.
+// removals is a store that calls before, once, when something is about to be removed.
+type removals struct {
+	*testutil.FaultyStore
+	before func()
+}
+
+func (s *removals) NewBatch() ethdb.Batch { return &removal{Batch: s.FaultyStore.NewBatch(), of: s} }
+
+type removal struct {
+	ethdb.Batch
+	of      *removals
+	removes bool
+}
+
+func (b *removal) Delete(key []byte) error {
+	b.removes = true
+	return b.Batch.Delete(key)
+}
+
+func (b *removal) Write() error {
+	if before := b.of.before; b.removes && before != nil {
+		b.of.before = nil
+		before()
+	}
+	return b.Batch.Write()
+}
+
+// A payment to an account that is just being removed is there afterwards. It has to
+// wait for the removal; if it could be written before, the test lets it.
 func TestDepositDuringCleanup(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *Config) { c.TokenLifetime = time.Minute; c.CacheSize = 1 })
-		w.pay(0, 100)
-		w.pay(1, 100)
-		w.clock.Run(5*time.Minute + 30*time.Second) // nothing is left since a minute
-		has := func() bool {
-			has, err := w.store.Database.Has([]byte(tokenKey(nodeID(0))))
-			require.NoError(t, err)
-			return has
+	minute := func(c *Config) { c.TokenLifetime = time.Minute; c.CacheSize = 1 }
+	store := &removals{FaultyStore: testutil.NewFaultyStore()}
+	w := newWorldOn(t, store.FaultyStore, func(c *Config) { minute(c); c.Store = store })
+	w.pay(0, 100)
+	w.pay(1, 100)
+	w.clock.Run(5*time.Minute + 30*time.Second) // nothing is left since a minute
+	has := func() bool {
+		has, err := store.Has([]byte(tokenKey(nodeID(0))))
+		require.NoError(t, err)
+		return has
+	}
+	paid, stored := make(chan struct{}), make(chan struct{})
+	store.before = func() {
+		require.True(t, has())
+		canBeWritten := w.saveMu.TryLock()
+		if canBeWritten {
+			w.saveMu.Unlock()
 		}
-		release := w.store.Block()
-		done := make(chan struct{}, 2)
 		go func() {
-			w.cleanUp()
-			w.cleanUp() // of debts, and of tokens
-			done <- struct{}{}
-		}()
-		synctest.Wait() // in the middle of the removal
-		paid := make(chan struct{})
-		go func() {
+			defer close(stored)
 			w.BalanceOperation(nodeID(0), "", func(b AtomicBalanceOperator) {
 				_, _, err := b.AddBalance(hour)
 				require.NoError(t, err)
 				close(paid)
 			})
-			done <- struct{}{}
 		}()
-		<-paid // and about to be written
-		require.True(t, has())
-		release()
-		<-done
-		<-done
-		require.True(t, has())
-		crashed := w.reopen(true, func(c *Config) { c.TokenLifetime = time.Minute })
-		pos, _ := crashed.balanceOf(0)
-		mine, _ := w.balanceOf(0)
-		require.InDelta(t, float64(mine), float64(pos), 1)
-		require.NotZero(t, pos)
-	})
+		<-paid
+		if canBeWritten {
+			<-stored
+		}
+	}
+	w.cleanUp()
+	w.cleanUp() // of debts, and of tokens
+	<-stored
+	require.True(t, has())
+	crashed := w.reopen(true, minute)
+	pos, _ := crashed.balanceOf(0)
+	mine, _ := w.balanceOf(0)
+	require.InDelta(t, float64(mine), float64(pos), 1)
+	require.NotZero(t, pos)
 }

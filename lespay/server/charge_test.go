@@ -122,6 +122,8 @@ func TestTallyIsExact(t *testing.T) {
 			all.remove(v)
 		}
 		require.Empty(t, all)
+		all.remove(list[0])
+		require.Empty(t, all, "what is not there makes no trace either")
 	})
 	full := make(tally)
 	for range 3 {

@@ -79,9 +79,9 @@ func (p *ClientPool) SetExpirationTCs(pos, neg uint64) {
 	p.mu.chargeAll(now)
 	p.mu.ledger.pos.setConstant(now, seconds(pos))
 	p.mu.ledger.neg.setConstant(now, seconds(neg))
-	p.mu.forgetWorth()
 	if p.mu.state == running {
-		p.setTimerLocked(now, now)
+		p.mu.revalueAll(now)
+		p.setTimerLocked(now, now) // for the callbacks
 	}
 }
 

@@ -129,6 +129,7 @@ var (
 	ErrBalanceOverflow = errors.New("balance overflow")
 	ErrNoAddress       = errors.New("debt of an unknown address")
 	ErrOperationOver   = errors.New("balance operation is over")
+	ErrUnreadable      = errors.New("balance cannot be read")
 	// ErrCantFindMaximum is not returned any more, as what is granted is what was
 	// found to be possible. Existing servers name it.
 	ErrCantFindMaximum = errors.New("unable to find maximum allowed capacity")

@@ -25,6 +25,11 @@ const (
 	// Larger, looking costs more, and changes of the alarm are rarer.
 	earlyShare = 8
 
+	// decayStep is when a last token is looked at again that has just begun to
+	// decay, which takes a while to show. Larger, it costs less, and who has none
+	// left keeps its rights for longer.
+	decayStep = time.Millisecond
+
 	// longAgo is before all times that are looked at.
 	longAgo = mclock.AbsTime(math.MinInt64 / 2)
 )
@@ -137,11 +142,15 @@ func (k *core) lookAgain(c *client, now mclock.AbsTime) mclock.AbsTime {
 	if c.told > 0 {
 		price = c.prices.pos.perNs(c.told, 0)
 	}
-	span := duration(timeToFall(c.tokens.exact(k.ledger.at(now).pos), 0, price, k.ledger.pos.rate))
+	left := c.tokens.exact(k.ledger.at(now).pos)
+	span := duration(timeToFall(left, 0, price, k.ledger.pos.rate))
 	if span > time.Second && span != never {
 		span -= (span - time.Second) / earlyShare
 	}
-	return later(now, max(span, 1))
+	if span <= 0 {
+		span = max(min(decayStep, duration(left/price)), 1)
+	}
+	return later(now, span)
 }
 
 // setAlarm puts a client where its alarm belongs.
@@ -274,12 +283,13 @@ func (k *core) fill(now mclock.AbsTime) {
 	}
 }
 
-// forgetWorth makes the next decision look at everybody anew.
-func (k *core) forgetWorth() {
-	for c := k.ages.oldest; c != nil; c = c.newer {
-		c.valued = longAgo
+// revalueAll looks at everybody anew, after a change that nobody's alarm knows of.
+func (k *core) revalueAll(now mclock.AbsTime) {
+	for range k.clients {
+		k.value(k.ages.oldest, now)
 	}
-	k.looked = longAgo
+	k.apply(now)
+	k.fill(now)
 }
 
 // advance does what is due.

@@ -80,14 +80,26 @@ func (k *core) setCapacity(id enode.ID, r capacityRequest, now mclock.AbsTime) (
 // most returns the largest capacity that a client, nil if it is not connected,
 // could have if it were worth w.
 func (k *core) most(c *client, w worth, bias time.Duration) uint64 {
-	others := k.waiters.size
+	rival := k.rivalOf(c)
 	if c == nil {
-		return k.market.most(nil, k.bidder(w, bias), others > 0)
+		return k.market.most(nil, k.bidder(w, bias), rival != nil)
 	}
-	if c.waiting {
-		others--
+	limit := k.market.most(&c.member, k.bidder(w, bias), rival != nil)
+	if c.capacity > 0 && rival != nil && k.market.count < k.market.maxCount {
+		// Too little is free for who waits. A member that took it could be worth
+		// less then, and lose more to them at once.
+		limit = largest(c.capacity, limit, -rival.key-1, w.priority)
 	}
-	return k.market.most(&c.member, k.bidder(w, bias), others > 0)
+	return limit
+}
+
+// rivalOf returns the best of those who wait beside a client, nil if there is none.
+func (k *core) rivalOf(c *client) *place {
+	best := k.waiters.first()
+	if c != nil && best == &c.bid {
+		best, _, _ = k.waiters.search(func(p *place, _ uint64) bool { return c.bid.before(p) })
+	}
+	return best
 }
 
 // asker is a node with the balances that it has if it is not connected.

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lespool/lespool/internal/testutil"
@@ -52,10 +51,7 @@ func TestRequestedReachesThePeer(t *testing.T) {
 	w.pay(1, hour)
 	p := w.connect(1)
 	require.False(t, p.requested)
-	equal, err := enode.Parse(enode.ValidSchemes, testutil.Node(1, 1, "10.0.0.1").String())
-	require.NoError(t, err)
-	require.NotNil(t, equal)
-	_, err = p.set(200)
+	_, err := p.set(200)
 	require.NoError(t, err)
 	require.True(t, p.requested)
 	_, err = w.SetCapacity(testutil.FakeNode(1, 1), 300, 0, true) // not the same pointer
@@ -93,6 +89,57 @@ func TestFailedAttemptChangesNothing(t *testing.T) {
 	require.Zero(t, last.capacity)
 	require.EqualValues(t, 300, peers[1].capacity)
 	require.EqualValues(t, 700, peers[0].capacity)
+}
+
+// 50 are free, too little for who waits and is worth less than each member is with
+// what it has. With those 50 the second one would be worth less than that, and had
+// to give more than it got; so it does not get them, and is not told that it would.
+func TestRaiseIsNotTakenBackByWhoWaits(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxCapacity = 1050; c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, 1e9)
+	w.pay(2, 55000)
+	w.pay(3, 9600)
+	_, err := w.connect(1).set(450)
+	require.NoError(t, err)
+	p := w.connect(2)
+	_, err = p.set(550)
+	require.NoError(t, err)
+	waiting := w.connect(3)
+	require.Zero(t, waiting.capacity)
+	offer := w.ask(2, 0, 0)[0]
+	require.EqualValues(t, 578, offer, "55000 tokens for 578 are 95 each, as offered by who waits")
+	for _, capacity := range []uint64{600, offer + 1} {
+		got, err := p.set(capacity)
+		require.NoError(t, err)
+		require.EqualValues(t, 550, got)
+	}
+	got, err := p.set(offer)
+	require.NoError(t, err)
+	require.Equal(t, offer, got)
+	require.Equal(t, []string{"100", "550", "578"}, p.calls)
+	require.Empty(t, waiting.calls)
+	waiting.leave()
+	_, err = p.set(600)
+	require.NoError(t, err)
+	require.EqualValues(t, 600, p.capacity, "nobody else wants them")
+}
+
+// Who takes a step of another's capacity gets all of it while nobody else waits. It
+// does not stand in its own way.
+func TestWhoWaitsAloneHasNoRival(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, 50000)
+	_, err := w.connect(1).set(1000)
+	require.NoError(t, err)
+	w.pay(2, 4000)
+	waiting := w.connect(2)
+	require.Zero(t, waiting.capacity)
+	require.Equal(t, []uint64{0, 250}, w.ask(2, 0, 0, 11000))
+	waiting.leave()
+	require.Equal(t, []uint64{0, 250}, w.ask(2, 0, 0, 11000))
+	w.pay(3, 3000)
+	w.connect(3)
+	require.Equal(t, []uint64{0, 220}, w.ask(2, 0, 0, 11000), "then 100 of it are for who waits, and a second step is dearer")
 }
 
 type counter struct{ n int64 }

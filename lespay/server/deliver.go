@@ -6,33 +6,39 @@ import (
 
 // deliver makes the callbacks that are queued, in order and one at a time. If
 // somebody else is at it, that one makes them; then deliver waits for those that
-// were queued before the call, if it is told to.
+// were queued before the call, if it is told to, and goes on with them if a panic
+// has stopped the other one.
 func (p *ClientPool) deliver(wait bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.delivering != nil {
-		for goal := p.mu.delivered + 1 + uint64(len(p.mu.events)); wait && p.mu.delivered < goal; {
+	goal := p.mu.delivered + 1 + uint64(len(p.mu.events))
+	for {
+		switch {
+		case p.mu.delivering == nil && len(p.mu.events) == 0:
+			return
+		case p.mu.delivering == nil:
+			p.callNextLocked()
+		case wait && p.mu.delivered < goal:
 			p.mu.progress.Wait()
+		default:
+			return
 		}
-		return
-	}
-	for len(p.mu.events) > 0 {
-		e := p.mu.events[0]
-		if p.mu.events = p.mu.events[1:]; len(p.mu.events) == 0 {
-			p.mu.events = nil
-		}
-		p.callLocked(&e)
 	}
 }
 
-// callLocked makes a callback without the lock, unless its peer has left.
-func (p *ClientPool) callLocked(e *event) {
+// callNextLocked makes the first callback of the queue without the lock, unless its
+// peer has left.
+func (p *ClientPool) callNextLocked() {
+	e := p.mu.events[0]
+	if p.mu.events = p.mu.events[1:]; len(p.mu.events) == 0 {
+		p.mu.events = nil
+	}
 	defer func() { // even if the callback panics
 		p.mu.delivering = nil
 		p.mu.delivered++
 		p.mu.progress.Broadcast()
 	}()
-	p.mu.delivering = e
+	p.mu.delivering = &e
 	if e.to.left {
 		return
 	}
@@ -54,13 +60,13 @@ func (p *ClientPool) setTimerLocked(now, at mclock.AbsTime) {
 			return
 		}
 		if p.mu.timer.Stop() {
-			p.timers.Done()
+			p.busy.Done()
 		}
 	}
-	p.timers.Add(1)
+	p.busy.Add(1)
 	p.mu.due = at
 	p.mu.timer = p.cfg.Clock.AfterFunc(at.Sub(now), func() {
-		defer p.timers.Done()
+		defer p.busy.Done()
 		p.tick(at)
 	})
 }
@@ -89,5 +95,6 @@ func (p *ClientPool) tick(due mclock.AbsTime) {
 	}
 	if clean {
 		p.cleanUp()
+		p.addUpTokens() // if that has failed before
 	}
 }

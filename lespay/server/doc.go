@@ -33,8 +33,8 @@
 //   - What is answered to a capacity query is what a connection gets at that
 //     time, by one function: core.most. Connecting with the same tokens is then
 //     let in, and SetCapacity grants the answer, and no more.
-//   - A raise is granted in full or not at all. An attempt that fails changes
-//     nothing.
+//   - A raise is granted in full or not at all, and not if who waits would take it
+//     back at once. An attempt that fails changes nothing.
 //   - Free clients have the smallest capacity or none. The rights of who has
 //     tokens begin with the first and end with the last one.
 //   - Who waits is let in as soon as it could be: at every change, and once a
@@ -43,8 +43,9 @@
 //     within one in a thousand of it.
 //   - No charge is rounded away: fractions of a token are carried on.
 //   - Debts decay to 1/e in an hour, unless configured otherwise; tokens do not.
-//   - A deposit is on disk when BalanceOperation returns. A crash refunds what was
-//     spent in the last five minutes, a stop nothing.
+//   - A deposit is on disk when BalanceOperation returns, and refused while the
+//     balance cannot be read. A crash refunds what was spent in the last five
+//     minutes, a stop nothing.
 //   - Clients behind one address have one debt.
 //
 // # Structure
@@ -66,7 +67,7 @@
 //
 // Callbacks are made without a lock, in the order of the decisions, one at a time.
 // Register and Stop wait for the callbacks of what they have decided, and
-// Unregister for one that is being made: these must not be called by
+// Unregister for an UpdateCapacity that is being made: these must not be called by
 // UpdateCapacity, and of them Disconnect may call Unregister only. All other
 // methods may be called by callbacks. RequestServed and the other methods of a
 // ConnectedBalance never make callbacks: what follows from them is delivered by

@@ -87,6 +87,46 @@ func TestTokensThatAreGoneAtOnce(t *testing.T) {
 	require.EqualValues(t, 100, p.capacity)
 }
 
+// Who would have kept its tokens for ever loses its rights when they are made to
+// decay and are gone, though nothing else happens.
+func TestFasterDecayIsNoticed(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, hour)
+	p := w.connect(1)
+	_, err := p.set(500)
+	require.NoError(t, err)
+	w.SetExpirationTCs(60, 0)
+	w.clock.Run(28 * time.Minute)
+	require.EqualValues(t, 500, p.capacity, "e^28 are less than it had")
+	w.clock.Run(2 * time.Minute)
+	require.EqualValues(t, 100, p.capacity)
+}
+
+// A request that takes the last tokens of a client makes room at once for who waits.
+func TestLastRequestMakesRoom(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxClients = 1; c.TokenPrices = PriceFactors{RequestFactor: 1} })
+	w.pay(1, 10000)
+	w.pay(2, 5000)
+	first, second := w.connect(1), w.connect(2)
+	w.clock.Run(500 * time.Millisecond)
+	require.Zero(t, second.capacity)
+	require.Zero(t, first.balance.RequestServed(20000))
+	w.clock.Run(0)
+	require.EqualValues(t, 100, second.capacity)
+	require.Zero(t, first.capacity)
+}
+
+// A last token that decays, and pays for a nanosecond, is gone after that.
+func TestLastTokenIsSpent(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TokenLifetime = time.Hour })
+	w.pay(1, 1)
+	p := w.connect(1)
+	_, err := p.set(200)
+	require.NoError(t, err)
+	w.clock.Run(2)
+	require.EqualValues(t, 100, p.capacity)
+}
+
 // Tokens that arrive at the moment at which the last ones are gone keep the client
 // where it is.
 func TestDepositAtExhaustion(t *testing.T) {
@@ -108,4 +148,19 @@ func TestDepositAtExhaustion(t *testing.T) {
 	require.EqualValues(t, 500, p.capacity, "nothing in between is seen")
 	w.clock.Run(time.Hour + time.Second)
 	require.EqualValues(t, 100, p.capacity)
+}
+
+// The last token may take long to fade; the pool does not stare at it meanwhile.
+func TestLastTokenIsNotStaredAt(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.TokenPrices, c.TokenLifetime = PriceFactors{RequestFactor: 1}, 10*365*24*time.Hour
+	})
+	w.pay(1, 1)
+	w.connect(1)
+	end, steps := w.clock.Now().Add(time.Second), 0
+	for w.clock.Now() < end && steps < 10000 {
+		w.clock.Step()
+		steps++
+	}
+	require.Less(t, steps, 1100)
 }

@@ -71,7 +71,7 @@ func (l *ledger) put(key string, value lespay.ExpiredValue, unread bool, now off
 	l.used[key] = r
 	if unread {
 		l.lost = append(l.lost, r)
-	} else if !isDebt(key) {
+	} else if !isDebt(key) && !r.IsZero() {
 		l.total.meet(key, r.ExpiredValue)
 	}
 	return r
@@ -116,6 +116,9 @@ func (l *ledger) changed(r *record, before lespay.ExpiredValue) {
 		return
 	}
 	if !isDebt(r.key) {
+		if before.IsZero() && !r.unread {
+			l.total.meet(r.key, before) // will be stored, and must not be counted then
+		}
 		l.total.remove(before)
 		l.total.add(r.ExpiredValue)
 	}

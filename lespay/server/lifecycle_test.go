@@ -187,9 +187,121 @@ func TestNoCallbackAfterUnregister(t *testing.T) {
 	})
 }
 
-// A callback that panics, and a balance operation that does, leave the pool usable.
-func TestPanicsLeaveThePoolUsable(t *testing.T) {
+// While Stop tells everybody, who leaves is not told any more.
+func TestUnregisterDuringStop(t *testing.T) {
 	w := newWorld(t, nil)
+	a, b := w.connect(1), w.connect(2)
+	a.onDisconnect = func() { w.Unregister(b); b.left = true }
+	b.onDisconnect = func() { w.Unregister(a); a.left = true }
+	w.Stop()
+	require.Equal(t, 1, a.disconnected+b.disconnected)
+}
+
+// slowReads is a store whose reads wait for a channel to be closed.
+type slowReads struct {
+	*testutil.FaultyStore
+	proceed chan struct{}
+}
+
+func (s *slowReads) Get(key []byte) ([]byte, error) {
+	<-s.proceed
+	return s.FaultyStore.Get(key)
+}
+
+// Stop waits for whoever uses the store, and what is deposited meanwhile is there.
+func TestStopWaitsForOperations(t *testing.T) {
+	for _, operation := range []func(*world){
+		func(w *world) { w.pay(1, 5) },
+		func(w *world) { w.ask(1, 0, 0) },
+		func(w *world) { w.Register(w.newPeer(1)) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			store := &slowReads{w.store, make(chan struct{})}
+			w.disk.db = store
+			done, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				operation(w)
+			}()
+			synctest.Wait()
+			go func() {
+				defer close(ended)
+				w.Stop()
+			}()
+			synctest.Wait()
+			select {
+			case <-ended:
+				t.Error("Stop did not wait")
+			default:
+			}
+			close(store.proceed)
+			<-done
+			<-ended
+		})
+	}
+}
+
+// Two who need a balance at once read it once, and have the same.
+func TestBalanceIsReadOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	reads := w.store.Count("get")
+	w.loadMu.Lock()
+	held := make(chan []*record)
+	for range 2 {
+		go func() { held <- w.hold(tokenKey(nodeID(1))) }()
+	}
+	w.loadMu.Unlock()
+	first, second := <-held, <-held
+	require.Same(t, first[0], second[0])
+	require.Equal(t, 2, first[0].holders)
+	require.Equal(t, reads+1, w.store.Count("get"))
+	w.release(first)
+	w.release(second)
+
+	// Who waited for the reading finds it in memory.
+	first[0] = w.load(tokenKey(nodeID(1)))
+	require.Same(t, first[0], second[0])
+	w.release(first)
+}
+
+// A callback that panics does not leave those stuck who wait for later ones.
+func TestDeliveryGoesOnAfterPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		p := w.connect(1)
+		proceed := make(chan struct{})
+		p.onUpdate = func() { <-proceed; panic("on purpose") }
+		go func() {
+			defer func() { _ = recover() }()
+			w.SetLimits(0, 0)
+		}()
+		synctest.Wait()
+		w.SetLimits(10, 1000)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			require.EqualValues(t, 100, w.connect(2).capacity)
+		}()
+		synctest.Wait()
+		p.onUpdate = nil
+		close(proceed)
+		<-done
+	})
+}
+
+type panics struct{}
+
+func (panics) Mark(int64) { panic("on purpose") }
+
+// A callback that panics, a balance operation or a metric that does, leave the pool
+// usable.
+func TestPanicsLeaveThePoolUsable(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Metrics.QueryZero, c.Metrics.Disconnected = panics{}, panics{} })
+	leaving := w.connect(9)
+	require.Panics(t, func() { w.Unregister(leaving) })
+	w.peers = nil
+	require.Zero(t, w.Inactive())
 	bad := w.newPeer(1)
 	bad.onUpdate = func() { panic("on purpose") }
 	require.Panics(t, func() { w.Register(bad) })

@@ -7,9 +7,10 @@ type Gauge interface{ Update(value int64) }
 // Meter counts events. The meters of go-ethereum's metrics package fit.
 type Meter interface{ Mark(events int64) }
 
-// Metrics are where a pool shows what it does; nil ones are skipped. They are
-// called with the pool's lock held and must not call the pool. The names in the
-// comments are those under which light servers register them.
+// Metrics are where a pool shows what it does; nil ones are skipped. They may be
+// called concurrently, most are with the pool's lock held, and they must not call
+// the pool. The names in the comments are those under which light servers register
+// them.
 type Metrics struct {
 	ActiveCapacity Gauge // vflux/server/active/capacity
 	ActiveCount    Gauge // vflux/server/active/count

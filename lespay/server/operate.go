@@ -36,11 +36,12 @@ type AtomicBalanceOperator interface {
 	ReadOnlyBalance
 	// AddBalance adds tokens, or removes them as far as there are any. It returns
 	// the tokens before and after. The error is ErrBalanceOverflow if there would
-	// be more than 2^63-1; then nothing changes.
+	// be more than 2^63-1, and ErrUnreadable if the store can't tell what there is;
+	// then nothing changes.
 	AddBalance(amount int64) (before, after uint64, err error)
 	// SetBalance sets tokens and debt. Above 2^63-1 the error is
-	// ErrBalanceOverflow, for debt without an address ErrNoAddress, and nothing
-	// changes.
+	// ErrBalanceOverflow, for debt without an address ErrNoAddress, if the store
+	// can't tell what there is ErrUnreadable, and nothing changes.
 	SetBalance(pos, neg uint64) error
 }
 
@@ -116,7 +117,8 @@ func (c *client) lockCharged() (k *core, now mclock.AbsTime) {
 // BalanceOperation calls cb with the balance of any client, connected or not, and
 // nothing else happens to the pool meanwhile: cb must not call methods of the pool
 // or of a ConnectedBalance, nor keep the operator. When BalanceOperation returns,
-// changes of the balance are stored.
+// changes of the balance are stored. If the store refuses them that is logged, and
+// tried again every few minutes.
 //
 // For a client that is connected connAddress is ignored. For others it is the free
 // client id whose debt is meant; without one the debt reads 0 and cannot be set.
@@ -126,12 +128,14 @@ func (p *ClientPool) BalanceOperation(id enode.ID, connAddress string, cb func(A
 	if connAddress != "" {
 		keys = append(keys, debtKey(connAddress))
 	}
-	held := p.hold(keys...)
-	if held == nil {
+	if !p.begin() {
 		log.Error("Balance operation after the end of the pool", "id", id)
 		return
 	}
+	defer p.busy.Done()
+	held := p.hold(keys...)
 	defer p.release(held)
+	p.readMissing()
 	op := &operator{tokens: held[0], debt: &record{key: debtPrefix}}
 	if connAddress != "" {
 		op.debt, op.hasDebt = held[1], true
@@ -200,10 +204,12 @@ func (o *operator) GetPriceFactors() (posFactor, negFactor PriceFactors) {
 // AddBalance implements AtomicBalanceOperator.
 func (o *operator) AddBalance(amount int64) (before, after uint64, err error) {
 	before, _ = o.GetBalance()
-	if o.core == nil {
+	switch {
+	case o.core == nil:
 		return 0, 0, ErrOperationOver
-	}
-	if amount > 0 && before > maxBalance-uint64(amount) {
+	case o.tokens.unread:
+		return 0, 0, ErrUnreadable
+	case amount > 0 && before > maxBalance-uint64(amount):
 		return before, before, ErrBalanceOverflow
 	}
 	raw := o.tokens.ExpiredValue
@@ -222,6 +228,8 @@ func (o *operator) SetBalance(pos, neg uint64) error {
 		return ErrBalanceOverflow
 	case neg > 0 && !o.hasDebt:
 		return ErrNoAddress
+	case o.tokens.unread || o.debt.unread:
+		return ErrUnreadable
 	}
 	at := o.core.ledger.at(o.now)
 	tokens, debt := o.tokens.ExpiredValue, o.debt.ExpiredValue

@@ -32,14 +32,14 @@ const (
 )
 
 // hold returns the records of the keys, in memory until they are released. It
-// reads from the store what is not, and returns nil if the pool was stopped.
+// reads from the store what is not; see begin.
 func (p *ClientPool) hold(keys ...string) []*record {
 	held, missing := p.holdKnown(keys)
 	if missing {
 		p.loadMu.Lock()
 		defer p.loadMu.Unlock()
 		for i, key := range keys {
-			if held != nil && held[i] == nil {
+			if held[i] == nil {
 				held[i] = p.load(key)
 			}
 		}
@@ -50,9 +50,6 @@ func (p *ClientPool) hold(keys ...string) []*record {
 func (p *ClientPool) holdKnown(keys []string) (held []*record, missing bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.state == stopped {
-		return nil, false
-	}
 	held = make([]*record, len(keys))
 	for i, key := range keys {
 		held[i] = p.mu.ledger.hold(key)
@@ -128,8 +125,8 @@ func (p *ClientPool) readMissing() {
 		now := p.cfg.Clock.Now()
 		p.mu.ledger.found(r, value, p.mu.ledger.at(now))
 		if p.mu.state == running {
-			p.mu.forgetWorth()
-			p.setTimerLocked(now, now)
+			p.mu.revalueAll(now)
+			p.setTimerLocked(now, now) // for the callbacks
 		}
 		p.mu.Unlock()
 	}
@@ -182,11 +179,8 @@ func (p *ClientPool) cleanUp() {
 	defer p.saveMu.Unlock()
 	p.mu.Lock()
 	at := p.mu.ledger.at(p.cfg.Clock.Now())
-	now, stop := p.mu.cleanFrom, p.mu.state == stopped
+	now := p.mu.cleanFrom
 	p.mu.Unlock()
-	if stop {
-		return
-	}
 	if now.prefix == "" {
 		now.prefix = debtPrefix
 	}
@@ -215,7 +209,10 @@ func (p *ClientPool) cleanUp() {
 // TotalTokenAmount returns the number of tokens that all clients have, connected
 // or not. What was spent in the last ten seconds may still be in it.
 func (p *ClientPool) TotalTokenAmount() uint64 {
-	p.addUpTokens()
+	if p.begin() {
+		p.addUpTokens()
+		p.busy.Done()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.cfg.Clock.Now()
@@ -228,16 +225,11 @@ func (p *ClientPool) TotalTokenAmount() uint64 {
 // GetPosBalanceIDs returns the ids of clients with tokens, in ascending order from
 // start on and below stop, at most maxCount. A stop of zero is no limit.
 func (p *ClientPool) GetPosBalanceIDs(start, stop enode.ID, maxCount int) (result []enode.ID) {
-	if maxCount <= 0 {
+	if maxCount <= 0 || !p.begin() {
 		return nil
 	}
-	p.mu.Lock()
-	ended := p.mu.state == stopped
-	p.mu.chargeAll(p.cfg.Clock.Now())
-	p.mu.Unlock()
-	if ended {
-		return nil
-	}
+	defer p.busy.Done()
+	p.doLocked(func(k *core, now mclock.AbsTime) { k.chargeAll(now) })
 	p.save()
 	now := p.now()
 	_, err := p.disk.scan(tokenPrefix, string(start[:]), -1, func(key string, value lespay.ExpiredValue) bool {

@@ -21,8 +21,8 @@ type ClientPool struct {
 	saveMu sync.Mutex // held while balances are written or deleted
 	scanMu sync.Mutex // held while stored tokens are added up
 
-	stop   sync.Once
-	timers sync.WaitGroup // timers that are set or fire; grows under mu while running
+	stop sync.Once
+	busy sync.WaitGroup // timers that are set, and calls that use the store; see begin
 
 	mu struct {
 		sync.Mutex
@@ -110,9 +110,9 @@ func (p *ClientPool) Start() {
 	now := p.cfg.Clock.Now()
 	p.mu.saveAt, p.mu.cleanAt = now.Add(saveInterval), now.Add(cleanInterval)
 	p.setTimerLocked(now, farFuture)
-	p.timers.Add(1)
+	p.busy.Add(1)
 	p.mu.scanTimer = p.cfg.Clock.AfterFunc(0, func() {
-		defer p.timers.Done()
+		defer p.busy.Done()
 		p.addUpTokens()
 	})
 }
@@ -128,16 +128,30 @@ func (p *ClientPool) Stop() {
 			p.endLocked(p.cfg.Clock.Now())
 			for _, timer := range []mclock.Timer{p.mu.timer, p.mu.scanTimer} {
 				if timer != nil && timer.Stop() {
-					p.timers.Done()
+					p.busy.Done()
 				}
 			}
 		}
 		p.mu.state = stopped
 		p.mu.Unlock()
+		defer func() { // even if a callback panics
+			p.busy.Wait()
+			p.save()
+		}()
 		p.deliver(true)
-		p.timers.Wait()
-		p.save()
 	})
+}
+
+// begin tells whether the store may be used, false if the pool was stopped. Then
+// busy.Done has to be called afterwards, and Stop waits for it.
+func (p *ClientPool) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.state == stopped {
+		return false
+	}
+	p.busy.Add(1)
+	return true
 }
 
 // endLocked takes everything from all clients.
@@ -158,16 +172,22 @@ func (p *ClientPool) endLocked(now mclock.AbsTime) {
 // returns false if the pool is not running. If wait is set it returns after they
 // were made, even if somebody else makes them.
 func (p *ClientPool) do(wait bool, f func(k *core, now mclock.AbsTime)) bool {
+	if !p.doLocked(f) {
+		return false
+	}
+	p.deliver(wait)
+	return true
+}
+
+func (p *ClientPool) doLocked(f func(k *core, now mclock.AbsTime)) bool {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.mu.state != running {
-		p.mu.Unlock()
 		return false
 	}
 	now := p.cfg.Clock.Now()
 	f(p.mu.core, now)
 	p.setTimerLocked(now, p.mu.wake())
-	p.mu.Unlock()
-	p.deliver(wait)
 	return true
 }
 
@@ -190,10 +210,11 @@ func (p *ClientPool) Register(peer Peer) ConnectedBalance {
 	if free == "" {
 		free = c.id.String()
 	}
-	held := p.hold(tokenKey(c.id), debtKey(free))
-	if held == nil {
+	if !p.begin() {
 		return nil
 	}
+	held := p.hold(tokenKey(c.id), debtKey(free))
+	p.busy.Done()
 	c.tokens, c.debt = held[0], held[1]
 	var known *client
 	if !p.do(true, func(k *core, now mclock.AbsTime) {
@@ -215,31 +236,46 @@ func (p *ClientPool) Register(peer Peer) ConnectedBalance {
 }
 
 // Unregister forgets a client that has disconnected. When it returns no callback
-// reaches the peer any more. It may be called by the peer's Disconnect, but not by
-// UpdateCapacity. A peer that is not registered is ignored.
+// reaches the peer any more, but a Disconnect that was under way may still be. It
+// may be called by the peer's Disconnect, but not by UpdateCapacity. A peer that is
+// not registered is ignored.
 func (p *ClientPool) Unregister(peer Peer) {
 	if isNil(peer) || peer.Node() == nil {
 		return
 	}
-	var c *client
-	p.do(false, func(k *core, now mclock.AbsTime) {
-		if c = k.clients[peer.Node().ID()]; c != nil && same(c.peer, peer) {
-			k.disconnect(c, now)
-		} else {
-			c = nil
-		}
-	})
+	c := p.unregister(peer.Node().ID(), peer)
+	if c == nil {
+		return
+	}
+	p.deliver(false)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c != nil && p.mu.delivering != nil && p.mu.delivering.to == c && !p.mu.delivering.disconnect {
+	for p.mu.delivering != nil && p.mu.delivering.to == c && !p.mu.delivering.disconnect {
 		p.mu.progress.Wait()
 	}
+}
+
+// unregister returns the client, nil if there is none.
+func (p *ClientPool) unregister(id enode.ID, peer Peer) *client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.mu.clients[id]
+	if c == nil || !same(c.peer, peer) {
+		return nil
+	}
+	if p.mu.state == running {
+		now := p.cfg.Clock.Now()
+		p.mu.disconnect(c, now)
+		p.setTimerLocked(now, p.mu.wake())
+	}
+	c.left = true // also while Stop tells everybody
+	return c
 }
 
 // same tells whether two peers with the same id are one. Values that cannot be
 // compared are taken to be.
 func same(a, b Peer) bool {
-	return !reflect.TypeOf(a).Comparable() || !reflect.TypeOf(b).Comparable() || a == b
+	return !reflect.ValueOf(a).Comparable() || !reflect.ValueOf(b).Comparable() || a == b
 }
 
 // SetCapacity asks for another capacity for an active client. It is granted as a

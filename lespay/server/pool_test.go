@@ -104,3 +104,17 @@ func TestBiasProtectsInsiders(t *testing.T) {
 	require.Equal(t, []uint64{100}, w.ask(20, 180, 0))
 	require.EqualValues(t, 100, w.connect(20).capacity)
 }
+
+// Who waits because of the bias is let in as soon as there is none.
+func TestLowerBiasLetsIn(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxClients, c.ConnectedBias = 1, time.Hour })
+	first := w.connect(1)
+	w.clock.Run(time.Minute)
+	second := w.newPeer(2)
+	second.allowance = time.Hour
+	second.register()
+	require.Zero(t, second.capacity)
+	w.SetConnectedBias(0)
+	require.EqualValues(t, 100, second.capacity)
+	require.Zero(t, first.capacity)
+}

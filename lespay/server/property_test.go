@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -257,4 +258,34 @@ func (l *life) requireMonotone(t *rapid.T) {
 			require.LessOrEqual(t, large[j-1], large[j])
 		}
 	}
+}
+
+// Whether it is connected or not makes no difference to what a client is answered:
+// who asks, leaves and asks again gets the same, unless it left something that
+// others wait for.
+func TestAnswerDoesNotDependOnConnection(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLife(t)
+		defer l.Stop()
+		l.SetConnectedBias(drawSpan(t, "connected bias"))
+		for i := range rapid.IntRange(2, lifeSize).Draw(t, "clients") {
+			l.add(i, max(0, drawTokens(t)))
+			p := l.newPeer(i)
+			p.free, p.allowance = sharedAddress(i), time.Hour
+			p.register()
+			l.raiseSomebody(t)
+			l.clock.Run(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "span")))
+		}
+		bias := rapid.Uint64Range(0, 300).Draw(t, "bias")
+		amounts := rapid.SliceOfN(rapid.Int64Range(-hour, hour), 1, 16).Draw(t, "amounts")
+		for _, p := range slices.Clone(l.peers) {
+			id := p.node.ID()
+			connected := l.queryCapacity(id, p.free, seconds(bias), amounts)
+			if p.capacity > 0 && l.mu.waiters.size > 0 {
+				continue
+			}
+			p.leave()
+			require.Equal(t, connected, l.queryCapacity(id, p.free, seconds(bias), amounts))
+		}
+	})
 }

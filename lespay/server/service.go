@@ -48,10 +48,11 @@ func (p *ClientPool) queryCapacity(id enode.ID, freeID string, bias time.Duratio
 	if !p.cfg.Synced() {
 		return make([]uint64, len(amounts))
 	}
-	held := p.hold(tokenKey(id), debtKey(freeID))
-	if held == nil {
+	if !p.begin() {
 		return nil
 	}
+	defer p.busy.Done()
+	held := p.hold(tokenKey(id), debtKey(freeID))
 	defer p.release(held)
 	p.do(false, func(k *core, now mclock.AbsTime) {
 		results = k.query(asker{id, held[0], held[1]}, bias, amounts, now)

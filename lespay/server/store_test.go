@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestStoreHasTheFormatOfOlderServers(t *testing.T) {
 		var decoded struct {
 			KeyHex string `json:"key_hex"`
 		}
-		v.unmarshal(t, v.Decoded, &decoded)
+		require.NoError(t, json.Unmarshal(v.Decoded, &decoded))
 		key, err := hex.DecodeString(decoded.KeyHex)
 		require.NoError(t, err)
 		require.NoError(t, store.Database.Put(key, v.bytes))
@@ -233,8 +234,8 @@ func TestBalanceIsNotReadWhileItIsWritten(t *testing.T) {
 	})
 }
 
-// A client whose balance cannot be read has none, until it can be; what it pays
-// meanwhile is added to it.
+// A client whose balance cannot be read has none, until it can be. Meanwhile nothing
+// can be deposited, as it could not be stored.
 func TestUnreadableBalance(t *testing.T) {
 	w := newWorld(t, nil)
 	w.pay(1, hour)
@@ -243,15 +244,71 @@ func TestUnreadableBalance(t *testing.T) {
 	p := w.connect(1)
 	pos, _ := p.balance.GetBalance()
 	require.Zero(t, pos)
-	w.pay(1, 5)
+	w.BalanceOperation(nodeID(1), "", func(b AtomicBalanceOperator) {
+		_, _, err := b.AddBalance(5)
+		require.ErrorIs(t, err, ErrUnreadable)
+		require.ErrorIs(t, b.SetBalance(5, 5), ErrUnreadable)
+	})
 	w.store.FailIf(nil)
 	w.clock.Run(5 * time.Minute)
+	require.True(t, w.mu.clients[nodeID(1)].paying)
 	pos, _ = p.balance.GetBalance()
 	require.EqualValues(t, hour-int64(time.Minute), pos, "found with the save after four minutes, and charged since")
 	_, err := p.set(200)
 	require.NoError(t, err)
 	require.EqualValues(t, 200, p.capacity)
 	require.EqualValues(t, pos, w.TotalTokenAmount())
+}
+
+// A deposit does not wait for the next save to find what could not be read.
+func TestDepositToBalanceThatWasUnreadable(t *testing.T) {
+	w := newWorld(t, nil)
+	w.pay(1, hour)
+	w = w.reopen(false, nil)
+	w.store.FailIf(func(op string) bool { return op == "get" || op == "has" })
+	w.connect(1)
+	w.store.FailIf(nil)
+	w.pay(1, 5)
+	pos, _ := w.balanceOf(1)
+	require.EqualValues(t, hour+5, pos)
+	crashed := w.reopen(true, nil)
+	pos, _ = crashed.balanceOf(1)
+	require.EqualValues(t, hour+5, pos)
+	require.EqualValues(t, hour+5, crashed.TotalTokenAmount())
+}
+
+// While the stored tokens cannot be added up, questions by strangers take no memory;
+// it is tried again, and what was paid meanwhile is counted once.
+func TestTotalAfterFailedScan(t *testing.T) {
+	store := testutil.NewFaultyStore()
+	store.FailIf(func(op string) bool { return op == "iterate" })
+	w := newWorldOn(t, store, nil)
+	for i := range 100 {
+		w.ask(i, 0, 0)
+	}
+	require.Empty(t, w.mu.ledger.total.ahead)
+	w.pay(1, 5)
+	require.Len(t, w.mu.ledger.total.ahead, 1)
+	store.FailIf(nil)
+	w.clock.Run(2 * time.Minute)
+	require.True(t, w.mu.ledger.total.done)
+	require.EqualValues(t, 5, w.TotalTokenAmount())
+}
+
+// If the stored time of decay is lost, balances count as if of now, and the sum of
+// all is not far from them.
+func TestLostOffset(t *testing.T) {
+	store := testutil.NewFaultyStore()
+	data, err := rlp.EncodeToBytes(lespay.ExpiredValue{Base: 1e12, Exp: 5})
+	require.NoError(t, err)
+	require.NoError(t, store.Put([]byte(tokenKey(nodeID(1))), data))
+	w := newWorldOn(t, store, func(c *Config) { c.TokenLifetime = time.Hour })
+	require.EqualValues(t, 1e12, w.TotalTokenAmount())
+	w.clock.Run(3 * time.Hour)
+	w.pay(1, 1e12)
+	pos, _ := w.balanceOf(1)
+	require.Less(t, pos, uint64(2e12))
+	require.InEpsilon(t, float64(pos), float64(w.TotalTokenAmount()), 0.1)
 }
 
 // Small debts go from the store, a thousand records a minute, and nothing else.

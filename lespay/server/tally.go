@@ -26,17 +26,17 @@ func (t tally) add(v lespay.ExpiredValue) {
 	t[v.Exp] = sum
 }
 
+// remove takes out a value that was added.
 func (t tally) remove(v lespay.ExpiredValue) {
-	if v.IsZero() {
+	sum := t[v.Exp]
+	if sum.hi == 0 && sum.lo <= v.Base {
+		delete(t, v.Exp)
 		return
 	}
-	sum := t[v.Exp]
 	var borrow uint64
 	sum.lo, borrow = bits.Sub64(sum.lo, v.Base, 0)
 	sum.hi -= borrow
-	if t[v.Exp] = sum; sum == (wide{}) {
-		delete(t, v.Exp)
-	}
+	t[v.Exp] = sum
 }
 
 // value returns the sum at a log offset, at most the largest uint64.

@@ -4,7 +4,8 @@ import "github.com/lespool/lespool/lespay"
 
 // tokenTotal is the sum of all tokens there are, in memory and stored. What is
 // stored is added up once, in portions and while the pool works; a balance that
-// gets into memory before its portion is counted at that moment.
+// gets into memory before its portion is counted at that moment, and one that is
+// new when it is first changed: those who have no tokens take no memory here.
 type tokenTotal struct {
 	tally
 	done   bool            // all that was stored has been seen

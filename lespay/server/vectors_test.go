@@ -129,10 +129,6 @@ func readVectors(t testing.TB) []vector {
 	return file.Vectors
 }
 
-func (v *vector) unmarshal(t *testing.T, raw json.RawMessage, to any) {
-	require.NoError(t, json.Unmarshal(raw, to))
-}
-
 func (v *vector) reply(t *testing.T) []byte {
 	if v.ReplyHex == nil {
 		return nil

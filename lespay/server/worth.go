@@ -54,8 +54,9 @@ type outlook struct {
 }
 
 // estimate returns the priority that is left after the outlook, and less than the
-// present one unless the debt is the largest there is: two clients who lose nothing in it must not displace
-// each other for ever. It does not rise with the capacity or with the outlook.
+// present one unless the debt is the largest there is: two clients who lose nothing
+// in it must not displace each other for ever. It does not rise with the capacity or
+// with the outlook.
 func (w worth) estimate(capacity uint64, o outlook) int64 {
 	left := w.after(o.future, capacity, o.reqPerNs).after(o.bias, capacity, 0)
 	return max(min(left.priority(capacity), w.priority(capacity)-1), -maxBalance)
@@ -64,29 +65,9 @@ func (w worth) estimate(capacity uint64, o outlook) int64 {
 // minPrice is the price below which a balance counts as standing still.
 const minPrice = 1e-100
 
-// timeUntil returns how long it takes until the priority at the capacity has
-// fallen to the target, if there are no requests: 0 if it has, never if it does
-// not. The rates are those at which tokens and debt expire.
-func (w worth) timeUntil(target int64, capacity uint64, posRate, negRate float64) time.Duration {
-	var ns float64
-	if target > 0 {
-		goal := float64(target) * float64(capacity)
-		if float64(w.pos) <= goal {
-			return 0
-		}
-		return duration(timeToFall(float64(w.pos), goal, w.prices.pos.perNs(capacity, 0), posRate))
-	}
-	if w.pos > 0 {
-		ns = timeToFall(float64(w.pos), 0, w.prices.pos.perNs(capacity, 0), posRate)
-	}
-	if debt := -float64(target); debt > float64(w.neg) {
-		ns += timeToRise(float64(w.neg), debt, w.prices.neg.perNs(capacity, 0), negRate)
-	}
-	return duration(ns)
-}
-
 // timeToFall returns the ns in which an amount that loses price per ns, and a
-// share of rate of itself, falls to the goal. Less than one token is none.
+// share of rate of itself, falls to the goal; +Inf if it does not. Less than one
+// token is none.
 func timeToFall(from, goal, price, rate float64) float64 {
 	if rate > 0 {
 		goal = max(goal, 1)
@@ -96,16 +77,4 @@ func timeToFall(from, goal, price, rate float64) float64 {
 		return math.Inf(1)
 	}
 	return (from - goal) / price
-}
-
-// timeToRise is the same for an amount that grows by price per ns; where as much
-// expires as is added it stops growing.
-func timeToRise(from, goal, price, rate float64) float64 {
-	if price < minPrice || rate > 0 && goal >= price/rate {
-		return math.Inf(1)
-	}
-	if rate > 0 {
-		return max(0, math.Log((price/rate-from)/(price/rate-goal))/rate)
-	}
-	return (goal - from) / price
 }

@@ -47,22 +47,20 @@ func TestEstimates(t *testing.T) {
 	}
 }
 
-func TestTimeUntil(t *testing.T) {
-	p := prices{pos: PriceFactors{TimeFactor: 1}, neg: PriceFactors{TimeFactor: 1}}
-	w := worth{pos: billion, prices: p}
+// A billion tokens, a time factor of 1 and a capacity of a million: the priority
+// falls to 500 in half a second, to 0 in one, and to minus a billion in two.
+func TestTimeToFall(t *testing.T) {
 	const capacity = 1000000
-	require.Equal(t, 500*time.Millisecond, w.timeUntil(500, capacity, 0, 0))
-	require.Equal(t, time.Second, w.timeUntil(0, capacity, 0, 0))
-	require.Equal(t, 2*time.Second, w.timeUntil(-billion, capacity, 0, 0))
-	require.Zero(t, w.timeUntil(1000, capacity, 0, 0), "that low already")
-	require.Equal(t, never, worth{pos: billion}.timeUntil(0, capacity, 0, 0), "costs nothing")
-	require.Equal(t, never, worth{prices: prices{}}.timeUntil(-1, capacity, 0, 0))
+	price := PriceFactors{TimeFactor: 1}.perNs(capacity, 0)
+	require.Equal(t, 500*time.Millisecond, duration(timeToFall(billion, 500*capacity, price, 0)))
+	require.Equal(t, time.Second, duration(timeToFall(billion, 0, price, 0)))
+	p := prices{pos: PriceFactors{TimeFactor: 1}, neg: PriceFactors{TimeFactor: 1}}
+	require.EqualValues(t, -billion, worth{pos: billion, prices: p}.after(2*time.Second, capacity, 0).priority(capacity))
+	require.Equal(t, never, duration(timeToFall(billion, 0, 0, 0)), "costs nothing")
 
-	// What decays as well is gone earlier; debt that decays stops growing.
+	// What decays as well is gone earlier.
 	rate := 1 / float64(time.Second)
-	require.InDelta(t, math.Ln2*1e9, float64(w.timeUntil(0, capacity, rate, 0)), 1e3)
-	require.InDelta(t, math.Ln2*1e9, float64(worth{prices: p}.timeUntil(-billion/2, capacity, 0, rate)), 1e3)
-	require.Equal(t, never, worth{prices: p}.timeUntil(-billion, capacity, 0, rate))
+	require.InDelta(t, math.Ln2*1e9, timeToFall(billion, 0, price, rate), 1e3)
 }
 
 func TestPriority(t *testing.T) {

@@ -1,9 +1,12 @@
 // Command bench runs the pairs of benchmarks of package upstream by turns, and
-// prints one table of the medians: how long a work takes go-ethereum v1.13.5's
-// p2p/nodestate and this project's nodestate, the ratio, the target, and "ok" or
-// "over". Two more tables show how the time of a call grows with the number of
-// nodes, and the floor: bare look-ups, locks and calls. It records them in
-// RESULTS.md unless told otherwise.
+// prints tables of the medians: how long a work takes go-ethereum v1.13.5 and this
+// project, the ratio, the target, and "ok" or "over". There are two:
+//
+//   - nodestate: node states, p2p/nodestate beside package nodestate. Two more
+//     tables show how the time of a call grows with the number of nodes, and the
+//     floor: bare look-ups, locks and calls. It is recorded in RESULTS.md.
+//   - serving: pools of clients and their limiters, les/vflux/server beside
+//     packages lespay/server and udpquery. It is recorded in SERVING.md.
 //
 // Run it in the folder of package upstream: go run ./bench
 package main
@@ -13,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -33,7 +37,8 @@ func run(out, progress io.Writer) error {
 		benchtime = flag.Duration("benchtime", 150*time.Millisecond, "how long each run of a short benchmark takes")
 		only      = flag.String("works", ".", "regular `expression` for the names of the works' benchmarks")
 		growth    = flag.Bool("growth", true, "measure the growth with the number of nodes too")
-		record    = flag.String("out", "RESULTS.md", "`file` to record the tables in; empty: none")
+		chosen    = flag.String("tables", "all", "`name` of the tables to make: nodestate, serving or all")
+		folder    = flag.String("out", ".", "`folder` to record the tables in; empty: none")
 	)
 	flag.Parse()
 	selected, err := regexp.Compile(*only)
@@ -42,6 +47,10 @@ func run(out, progress io.Writer) error {
 	}
 	if *rounds < 1 {
 		return fmt.Errorf("-rounds: %d, must be at least 1", *rounds)
+	}
+	measured, err := chooseSuites(*chosen)
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
@@ -52,27 +61,50 @@ func run(out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r := runner{binary: binary, benchtime: benchtime.String(), results: results{}}
-	for i := range *rounds {
-		fmt.Fprintf(progress, "round %d of %d\n", i+1, *rounds)
-		if err := r.run(plan(selected, *growth)); err != nil {
+	for _, s := range measured {
+		r := runner{binary: binary, benchtime: benchtime.String(), results: results{}}
+		for i := range *rounds {
+			fmt.Fprintf(progress, "%s, round %d of %d\n", s.name, i+1, *rounds)
+			if err := r.run(s.plan(selected, *growth)); err != nil {
+				return err
+			}
+		}
+		text := s.report(r.results, tables.Machine(r.cpu), *rounds)
+		fmt.Fprintln(out, text)
+		if err := s.record(*folder, text); err != nil {
 			return err
 		}
 	}
-	text := report(r.results, tables.Machine(r.cpu), *rounds)
-	fmt.Fprint(out, text)
-	if *record == "" {
+	return nil
+}
+
+// chooseSuites returns the suites that are named, or all.
+func chooseSuites(name string) ([]suite, error) {
+	for i, s := range suites {
+		if s.name == name {
+			return suites[i : i+1], nil
+		}
+	}
+	if name != "all" {
+		return nil, fmt.Errorf("-tables: there is no %q", name)
+	}
+	return suites, nil
+}
+
+// record writes the suite's file, unless no folder is given.
+func (s suite) record(folder, text string) error {
+	if folder == "" {
 		return nil
 	}
-	return os.WriteFile(*record, []byte("# nodestate beside go-ethereum v1.13.5's\n\n"+
+	return os.WriteFile(filepath.Join(folder, s.file), []byte("# "+s.title+"\n\n"+
 		"Written by `go run ./bench`; the package comment says what is measured.\n\n"+text), 0o644)
 }
 
 // report is all tables with a line about the run.
-func report(r results, machine string, rounds int) string {
+func (s suite) report(r results, machine string, rounds int) string {
 	parts := []string{
 		fmt.Sprintf("%s. Medians of %d runs, sides by turns; ratio = ours divided by theirs.\n", machine, rounds),
-		tables.Format(costTable(r)),
+		tables.Format(costTable(s.works, r)),
 		tables.Format(growthTable(r)),
 		tables.Format(floorTable(r)),
 	}

@@ -37,16 +37,18 @@ type task struct {
 
 // plan returns the tasks of one round: floors, then each work's two sides one
 // after the other.
-func plan(selected *regexp.Regexp, growth bool) (tasks []task) {
-	for _, f := range floors {
-		tasks = append(tasks, task{benchmark: "Floor" + f.benchmark})
+func (s suite) plan(selected *regexp.Regexp, growth bool) (tasks []task) {
+	if s.basics {
+		for _, f := range floors {
+			tasks = append(tasks, task{benchmark: "Floor" + f.benchmark})
+		}
 	}
-	for _, w := range works {
+	for _, w := range s.works {
 		if selected.MatchString(w.benchmark) {
 			tasks = append(tasks, task{"Theirs" + w.benchmark, w.once}, task{"Ours" + w.benchmark, w.once})
 		}
 	}
-	if growth {
+	if s.basics && growth {
 		for _, size := range sizes {
 			for _, side := range []string{"Floor", "Theirs", "Ours"} {
 				tasks = append(tasks, task{benchmark: side + growthBenchmark + "/" + size})

@@ -24,7 +24,7 @@ func verdict(w work, ratio, allocs float64) string {
 
 // costTable compares the sides work by work. Works without results on both
 // sides are left out.
-func costTable(r results) []row {
+func costTable(works []work, r results) []row {
 	table := []row{{"work", "theirs", "ours", "ratio", "of the pairs", "target", "allocs", ""}}
 	for _, w := range works {
 		their, ok1 := r.median("Theirs"+w.benchmark, w.unit)
@@ -35,7 +35,7 @@ func costTable(r results) []row {
 		theirAllocs, _ := r.median("Theirs"+w.benchmark, allocsPerOp)
 		ourAllocs, counted := r.median("Ours"+w.benchmark, allocsPerOp)
 		allocs := ""
-		if counted && !w.once {
+		if counted && !w.once && !w.part {
 			allocs = fmt.Sprintf("%.0f → %.0f", theirAllocs, ourAllocs)
 		}
 		low, high := pairs(r["Theirs"+w.benchmark][w.unit], r["Ours"+w.benchmark][w.unit])
@@ -123,7 +123,15 @@ func floorTable(r results) []row {
 	return table
 }
 
-func ratio(q float64) string { return tables.Ratio(q) }
+func ratio(q float64) string {
+	if q < 0.001 {
+		return "< 0.001"
+	}
+	if q < 0.1 {
+		return strconv.FormatFloat(q, 'f', 3, 64)
+	}
+	return tables.Ratio(q)
+}
 
 // quantity writes a value with three digits or so, and a unit that suits it.
 func quantity(v float64, unit string) string {

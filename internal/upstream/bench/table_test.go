@@ -74,6 +74,14 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
+func TestRatio(t *testing.T) {
+	for q, want := range map[float64]string{1.949: "1.95", 0.1: "0.10", 0.0612: "0.061", 0.000123: "< 0.001"} {
+		if got := ratio(q); got != want {
+			t.Errorf("ratio(%v) = %q, want %q", q, got, want)
+		}
+	}
+}
+
 func TestCostTable(t *testing.T) {
 	r := results{}
 	for _, v := range []float64{200, 100, 400} { // pairs: 0.25, 1, 0.5
@@ -88,10 +96,10 @@ func TestCostTable(t *testing.T) {
 	r.add("OursBytes", bytesPerNode, 60)
 	r.add("TheirsStop", nsPerOp, 2e9) // ours is missing
 	want := []row{
-		{works[0].name, "200 ns", "100 ns", "0.50", "0.25–1.00", "≤ 0.45", "2 → 0", "over"},
+		{nodeWorks[0].name, "200 ns", "100 ns", "0.50", "0.25–1.00", "≤ 0.45", "2 → 0", "over"},
 		{"memory of a node, one flag and one field", "100 B", "60 B", "0.60", "0.60–0.60", "≤ 0.7", "", "ok"},
 	}
-	got := costTable(r)
+	got := costTable(nodeWorks, r)
 	if len(got) != 3 || !slices.Equal(got[1], want[0]) || !slices.Equal(got[2], want[1]) {
 		t.Errorf("got %q", got)
 	}
@@ -146,9 +154,11 @@ func TestQuantity(t *testing.T) {
 // a table.
 func TestTablesNameTheBenchmarks(t *testing.T) {
 	want := map[string]bool{}
-	for _, task := range plan(regexp.MustCompile("."), true) {
-		name, _, _ := strings.Cut(task.benchmark, "/")
-		want[name] = true
+	for _, s := range suites {
+		for _, task := range s.plan(regexp.MustCompile("."), true) {
+			name, _, _ := strings.Cut(task.benchmark, "/")
+			want[name] = true
+		}
 	}
 	files, err := filepath.Glob("../*_test.go")
 	if err != nil || len(files) == 0 {
@@ -175,7 +185,7 @@ func TestTablesNameTheBenchmarks(t *testing.T) {
 }
 
 func TestPlanTakesTurns(t *testing.T) {
-	tasks := plan(regexp.MustCompile("^(Field|Stop)$"), false)[len(floors):]
+	tasks := suites[0].plan(regexp.MustCompile("^(Field|Stop)$"), false)[len(floors):]
 	want := []task{{"TheirsField", false}, {"OursField", false}, {"TheirsStop", true}, {"OursStop", true}}
 	if !slices.Equal(tasks, want) {
 		t.Errorf("got %v", tasks)
@@ -185,10 +195,40 @@ func TestPlanTakesTurns(t *testing.T) {
 	}
 }
 
+func TestChooseSuites(t *testing.T) {
+	for name, want := range map[string]int{"all": 2, "nodestate": 1, "serving": 1, "other": 0} {
+		got, err := chooseSuites(name)
+		if len(got) != want || (err == nil) != (want > 0) {
+			t.Errorf("%s: %d suites, error %v", name, len(got), err)
+		}
+		if want == 1 && got[0].name != name {
+			t.Errorf("%s: got %s", name, got[0].name)
+		}
+	}
+	tasks := suites[1].plan(regexp.MustCompile("^Flood$"), true)
+	if !slices.Equal(tasks, []task{{"TheirsFlood", false}, {"OursFlood", false}}) {
+		t.Errorf("got %v", tasks)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	s := suite{title: "A title", file: "FILE.md"}
+	dir := t.TempDir()
+	for _, folder := range []string{"", dir} {
+		if err := s.record(folder, "a table"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, s.file))
+	if err != nil || !strings.HasPrefix(string(text), "# A title\n") || !strings.HasSuffix(string(text), "a table") {
+		t.Errorf("recorded %q, error %v", text, err)
+	}
+}
+
 func TestReport(t *testing.T) {
 	r := results{}
 	r.add("FloorMutex", nsPerOp, 12)
-	text := report(r, "A machine", 6)
+	text := suites[0].report(r, "A machine", 6)
 	if !strings.HasPrefix(text, "A machine. Medians of 6 runs") || !strings.Contains(text, "| 12 ns |") {
 		t.Errorf("got\n%s", text)
 	}
