@@ -3,7 +3,6 @@ package serverpool
 import (
 	"time"
 
-	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 
 	"github.com/lespool/lespool/nodestate"
@@ -89,16 +88,4 @@ func (p *ServerPool) inHurry() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.demandLocked().hurry
-}
-
-// noteRTTLocked learns how far away a server is.
-func (p *ServerPool) noteRTTLocked(id enode.ID, answer Answer, began mclock.AbsTime) {
-	if answer != Yes && answer != No {
-		return
-	}
-	c, _ := p.mu.conducts.get(id)
-	if took := p.clock.Now().Sub(began); c.rtt == 0 || took < c.rtt {
-		c.rtt = took
-		p.mu.conducts.put(id, c)
-	}
 }

@@ -137,6 +137,9 @@ func (p *ServerPool) believeLocked(n *enode.Node, answer Answer) (again, ok bool
 		p.mu.sayNo++
 	}
 	c.hear(answer)
+	if q := p.mu.queries[n.ID()]; q != nil && (answer == Yes || answer == No) {
+		c.answeredAfter(p.clock.Now().Sub(q.began))
+	}
 	c.at, c.heard = p.unixNow(), p.clock.Now()
 	p.mu.conducts.put(n.ID(), c)
 	switch answer {

@@ -63,9 +63,6 @@ func (p *ServerPool) queryReturned(q *pendingQuery, n *enode.Node, answer Answer
 	p.ns.Operation(func(op nodestate.Op) {
 		p.mu.Lock()
 		current := p.mu.queries[n.ID()] == q
-		if current {
-			p.noteRTTLocked(n.ID(), answer, q.began)
-		}
 		p.mu.Unlock()
 		if current {
 			p.answered(op, n, answer)

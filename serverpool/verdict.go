@@ -96,6 +96,13 @@ func (c *conduct) hear(a Answer) {
 	c.answered, c.silent = true, 0
 }
 
+// answeredAfter takes how long an answer took.
+func (c *conduct) answeredAfter(d time.Duration) {
+	if c.rtt == 0 || d < c.rtt {
+		c.rtt = d
+	}
+}
+
 // mute tells whether the server takes no queries, as it seems.
 func (c *conduct) mute() bool { return c.silent >= muteAfter }
 
