@@ -73,11 +73,11 @@ type modelState struct {
 type place uint8
 
 const (
-	begin   place = iota
-	asleep        // in Lock, until an Unlock wakes it
-	awake         // in Lock, may try again
-	inTurn        // got the turn
-	waiting       // after the turn, for others
+	begin   place = iota // also while it yields, which changes nothing that is modelled
+	asleep               // in Lock, until an Unlock wakes it
+	awake                // in Lock, may try again
+	inTurn               // got the turn
+	waiting              // after the turn, for others
 	done
 	unarmed // an alarm's goroutine that does not exist yet
 	// The turns of an alarm's goroutine.
