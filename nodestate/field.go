@@ -150,6 +150,7 @@ type column interface {
 	clear(ns *NodeStateMachine, nd *node)    // notifying subscribers
 	drop(nd *node)                           // silently
 	announce(ns *NodeStateMachine, nd *node) // absent→value, for Start
+	grow(changes int) bool                   // makes room for so many; false: nobody is told of them
 	callSubs(op Op, ch change)               // with the front change, which ends
 	encode(nd *node) ([]byte, error)         // nil when absent or not persistent
 	decode(b []byte) (any, error)            // nil when not persistent; may be called concurrently
@@ -241,6 +242,14 @@ func (c *columnOf[T]) announce(ns *NodeStateMachine, nd *node) {
 	if v := c.get(nd); v.Ok {
 		c.push(ns, nd, fieldChange[T]{to: v})
 	}
+}
+
+func (c *columnOf[T]) grow(changes int) bool {
+	if len(c.subs) == 0 {
+		return false
+	}
+	c.changes.grow(changes)
+	return true
 }
 
 func (c *columnOf[T]) callSubs(op Op, ch change) {

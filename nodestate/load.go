@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/rlp"
@@ -39,6 +38,7 @@ func (ns *NodeStateMachine) load() error {
 		report  loadReport
 		pending []chan []loadedNode // being decoded, oldest first
 		chunk   []loadedNode
+		memory  arena // of keys and values
 		cores   = runtime.GOMAXPROCS(0)
 	)
 	dispatch := func() {
@@ -62,7 +62,7 @@ func (ns *NodeStateMachine) load() error {
 	defer it.Release()
 	for it.Next() {
 		key := it.Key()[len(ns.saver.prefix):]
-		chunk = append(chunk, loadedNode{key: slices.Clone(key), value: slices.Clone(it.Value())})
+		chunk = append(chunk, loadedNode{key: memory.copy(key), value: memory.copy(it.Value())})
 		if len(chunk) == loadChunk {
 			dispatch()
 		}
@@ -74,17 +74,18 @@ func (ns *NodeStateMachine) load() error {
 	for len(pending) > 0 {
 		add()
 	}
+	ns.announce(report.nodes)
 	ns.badEntries.Store(int64(report.bad))
 	return ns.logLoaded(report, it.Error())
 }
 
 func (ns *NodeStateMachine) logLoaded(r loadReport, err error) error {
-	ns.log.Debug("Loaded node states", "nodes", r.loaded, "outdated", r.outdated)
+	ns.log.Debug("Loaded node states", "nodes", len(r.nodes), "outdated", r.outdated)
 	if r.bad > 0 {
 		ns.log.Warn("Skipped stored nodes that could not be read", "count", r.bad, "first", errors.Join(r.errs...))
 	}
 	if err != nil {
-		ns.log.Error("Stored nodes could not be read to the end", "loaded", r.loaded, "err", err)
+		ns.log.Error("Stored nodes could not be read to the end", "loaded", len(r.nodes), "err", err)
 		return fmt.Errorf("nodestate: reading the store: %w", err)
 	}
 	return nil
@@ -95,8 +96,9 @@ const maxRecordedErrors = 3
 
 // loadReport counts what Start found in the store.
 type loadReport struct {
-	loaded, outdated, bad int
-	errs                  []error // of the first bad entries
+	nodes         []*node
+	outdated, bad int
+	errs          []error // of the first bad entries
 }
 
 // addLoaded adds a decoded entry to the table, or says what is wrong with it.
@@ -111,8 +113,7 @@ func (ns *NodeStateMachine) addLoaded(e *loadedNode, r *loadReport) {
 		r.outdated++
 		ns.saver.delete(enode.ID(e.key))
 	default:
-		r.loaded++
-		ns.announce(ns.table.insert(e.node, func(nd *node) {
+		r.nodes = append(r.nodes, ns.table.insert(e.node, func(nd *node) {
 			nd.stored = true
 			nd.state.Store(e.state)
 			for i, v := range e.fields {
@@ -124,13 +125,28 @@ func (ns *NodeStateMachine) addLoaded(e *loadedNode, r *loadReport) {
 	}
 }
 
-// announce queues what subscribers are told of a loaded node.
-func (ns *NodeStateMachine) announce(nd *node) {
-	ns.pushState(nd, offlineMask, nd.state.Load())
-	for _, col := range ns.columns {
-		col.announce(ns, nd)
+// announce queues what subscribers are told of loaded nodes.
+func (ns *NodeStateMachine) announce(nodes []*node) {
+	ns.growQueue(len(nodes))
+	for _, nd := range nodes {
+		ns.pushState(nd, offlineMask, nd.state.Load())
+		for _, col := range ns.columns {
+			col.announce(ns, nd)
+		}
+		ns.noteFlagless(nd)
 	}
-	ns.noteFlagless(nd)
+}
+
+// growQueue makes room for a change of the state, and of all fields that have
+// subscribers, of so many nodes.
+func (ns *NodeStateMachine) growQueue(nodes int) {
+	changes := nodes
+	for _, col := range ns.columns {
+		if col.grow(nodes) {
+			changes += nodes
+		}
+	}
+	ns.queue.grow(changes)
 }
 
 // decodeEntry fills in what an entry says. It touches nothing of the machine
@@ -176,4 +192,19 @@ func (ns *NodeStateMachine) decodeFields(encoded [][]byte) ([]any, error) {
 		fields[i] = v
 	}
 	return fields, nil
+}
+
+// arena is memory for many small pieces, which is freed when none of them is used.
+type arena []byte
+
+// arenaSize is the least that an arena allocates at a time.
+const arenaSize = 1 << 16
+
+func (a *arena) copy(b []byte) []byte {
+	if len(b) > cap(*a)-len(*a) {
+		*a = make([]byte, 0, max(arenaSize, len(b)))
+	}
+	start := len(*a)
+	*a = append(*a, b...)
+	return (*a)[start:len(*a):len(*a)]
 }

@@ -235,7 +235,7 @@ func (ns *NodeStateMachine) goOffline() {
 	op := ns.open("Stop")
 	defer ns.end(op)
 	nodes := ns.table.snapshot(0, 0)
-	ns.queue.grow(len(nodes) * (1 + len(ns.columns)))
+	ns.growQueue(len(nodes))
 	for _, st := range nodes {
 		st.nd.state.Store(offlineMask)
 	}
