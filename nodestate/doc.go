@@ -83,9 +83,9 @@
 // A change of a known node costs one lock for the operation, one look-up of the
 // id, an atomic store of the state and the calls of the subscribers; it
 // allocates nothing. A caller whose turn it is not yields a few times before it
-// goes to sleep, since most operations are over sooner than that. Fields are kept in typed slices, so that setting one does
-// not allocate either. Nodes are found by a hash table of pointers, which costs
-// a word or two for a node. GetState and GetNode take no lock, Field.Get and
-// ForEach short locks of the table's 16 parts. All timeouts share one timer of
-// the clock and a heap.
+// goes to sleep, since most operations are over sooner than that. Fields are
+// kept in typed slices, so that setting one does not allocate either. Nodes are
+// found by a hash table of pointers, which costs a word or two for a node.
+// GetState and GetNode take no lock, Field.Get and ForEach short locks of the
+// table's 16 parts. All timeouts share one timer of the clock and a heap.
 package nodestate

@@ -24,7 +24,8 @@ type Value[T any] struct {
 // Codec turns values of a persistent field into bytes and back. Neither
 // function may call the machine, and Start calls Decode from several goroutines
 // at once. A value that fails to encode, or encodes to no bytes, is stored as
-// absent; bytes that fail to decode make the stored node a bad entry.
+// absent; bytes that fail to decode make the stored node a bad entry. Decode gets a
+// part of a larger piece of memory, so it should copy what it keeps.
 type Codec[T any] struct {
 	Encode func(T) ([]byte, error)
 	Decode func([]byte) (T, error)

@@ -6,7 +6,6 @@ import (
 	"runtime"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/ethereum/go-ethereum/rlp"
 )
 
 // loadChunk is how many entries a core decodes at a time. More costs memory
@@ -161,11 +160,12 @@ func (ns *NodeStateMachine) decodeEntry(e *loadedNode) {
 		e.err = errors.New("not a node id")
 		return
 	}
-	var s storedNode
-	if e.err = rlp.DecodeBytes(e.value, &s); e.err != nil {
+	s, err := decodeStored(e.value)
+	if err != nil {
+		e.err = err
 		return
 	}
-	if s.Version != ns.setup.Version {
+	if s.Version != uint64(ns.setup.Version) {
 		e.outdated = true
 		return
 	}

@@ -1,6 +1,8 @@
 package nodestate
 
 import (
+	"errors"
+
 	"github.com/ethereum/go-ethereum/ethdb"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	"github.com/ethereum/go-ethereum/p2p/enr"
@@ -20,9 +22,46 @@ type Store interface {
 // the node id. The format is that of go-ethereum v1.13.5's p2p/nodestate.
 type storedNode struct {
 	Record  *enr.Record
-	Version uint
+	Version uint64
 	State   uint64   // bit i is the i-th flag of the setup
 	Fields  [][]byte // by field index; empty: absent or not persistent; trailing empty ones are cut
+}
+
+// decodeStored reads an entry. Package rlp would do the same with a storedNode, but
+// copy its parts, which costs a tenth of Start.
+func decodeStored(entry []byte) (s storedNode, err error) {
+	list := part(&entry, &err, rlp.SplitList)
+	record := part(&list, &err, splitAny)
+	s.Version = part(&list, &err, rlp.SplitUint64)
+	s.State = part(&list, &err, rlp.SplitUint64)
+	fields := part(&list, &err, rlp.SplitList)
+	if err == nil && len(entry)+len(list) > 0 {
+		err = errTooLong
+	}
+	for err == nil && len(fields) > 0 {
+		s.Fields = append(s.Fields, part(&fields, &err, rlp.SplitString))
+	}
+	if err == nil {
+		s.Record = new(enr.Record)
+		err = rlp.DecodeBytes(record, s.Record)
+	}
+	return s, err
+}
+
+var errTooLong = errors.New("something follows what should be there")
+
+// part takes the first value from rest, unless there was an error before.
+func part[T any](rest *[]byte, err *error, split func([]byte) (T, []byte, error)) (value T) {
+	if *err == nil {
+		value, *rest, *err = split(*rest)
+	}
+	return value
+}
+
+// splitAny is like package rlp's functions, for an encoded value of any kind.
+func splitAny(b []byte) (value, rest []byte, err error) {
+	_, _, rest, err = rlp.Split(b)
+	return b[:len(b)-len(rest)], rest, err
 }
 
 // storedID is the identity scheme of loaded records: signatures are not
@@ -42,7 +81,7 @@ func (ns *NodeStateMachine) encodeLocked(nd *node, state uint64) []byte {
 	}
 	s := storedNode{
 		Record:  nd.record.Load().Record(),
-		Version: ns.setup.Version,
+		Version: uint64(ns.setup.Version),
 		State:   stored,
 		Fields:  make([][]byte, 0, len(ns.columns)),
 	}
