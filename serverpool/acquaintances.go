@@ -87,5 +87,5 @@ func (a acquaintances) take() (offer, bool) {
 func (p *ServerPool) inHurry() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.demandLocked().hurry
+	return p.hurryLocked()
 }

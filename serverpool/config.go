@@ -160,7 +160,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MinRedial, defaultMinRedial)
 	setDefault(&c.Remember, defaultRemember)
 	if c.NetCap < 0 {
-		c.NetCap = math.MaxInt32
+		c.NetCap = noNetCap
 	}
 	if isNil(c.Clock) {
 		c.Clock = mclock.System{}

@@ -4,6 +4,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
@@ -27,16 +28,24 @@ func (p *ServerPool) searchingLocked() bool {
 }
 
 // demandLocked returns how much a server is needed.
-func (p *ServerPool) demandLocked() demand {
-	now := p.clock.Now()
+func (p *ServerPool) demandLocked(now mclock.AbsTime) demand {
 	return demand{
-		missing: p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials),
+		missing: p.missingLocked(),
 		since:   now.Sub(p.mu.shortSince),
 		idle:    now.Sub(max(p.mu.lastGiven, p.mu.shortSince)),
 		replace: p.searchingLocked(),
-		hurry:   !p.mu.hadEnough || len(p.mu.sessions) == 0,
+		hurry:   p.hurryLocked(),
 	}
 }
+
+// missingLocked returns how many servers are wanted and not on their way.
+func (p *ServerPool) missingLocked() int {
+	return p.cfg.Wanted - len(p.mu.sessions) - len(p.mu.dials)
+}
+
+// hurryLocked tells whether the pool takes whoever comes first: there have not been
+// enough servers yet, or there is none.
+func (p *ServerPool) hurryLocked() bool { return !p.mu.hadEnough || len(p.mu.sessions) == 0 }
 
 func (p *ServerPool) retargetLocked() {
 	target, direct := 0, 0
@@ -48,7 +57,7 @@ func (p *ServerPool) retargetLocked() {
 		target = minQueries
 	default:
 		target, direct = p.mu.limit.limit(), 1
-		if d := p.demandLocked(); !d.hurry && d.missing <= 1 {
+		if !p.hurryLocked() && p.missingLocked() <= 1 {
 			target = min(target, queriesForOne)
 		}
 	}
@@ -60,8 +69,8 @@ func (p *ServerPool) retargetLocked() {
 
 // choosyLocked tells whether the pool has time, and servers enough to ask, to leave
 // out those whose promise it would not believe yet.
-func (p *ServerPool) choosyLocked() bool {
-	return p.ask != nil && p.mu.sayNo >= enoughSayNo && p.demandLocked().isChoosy()
+func (p *ServerPool) choosyLocked(now mclock.AbsTime) bool {
+	return p.ask != nil && p.mu.sayNo >= enoughSayNo && p.demandLocked(now).isChoosy()
 }
 
 // dubiousLocked tells whether a yes of a node would not be enough for barOne, or
@@ -72,13 +81,12 @@ func (p *ServerPool) dubiousLocked(n *enode.Node) bool {
 }
 
 // queryPause returns how long the next candidate has to wait.
-func (p *ServerPool) queryPause() time.Duration {
+func (p *ServerPool) queryPause(now mclock.AbsTime) time.Duration {
 	if p.ask == nil {
 		return 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.clock.Now()
 	pause := p.mu.bucket.wait(now)
 	if p.searchingLocked() {
 		pause = max(pause, p.mu.search.wait(now))
@@ -88,11 +96,10 @@ func (p *ServerPool) queryPause() time.Duration {
 
 // approachLocked tells how to try a candidate with the given address: by a query, or
 // else by a dial. It counts against the rates of both.
-func (p *ServerPool) approachLocked(n *enode.Node, ip net.IP, trusted bool) (ask bool) {
+func (p *ServerPool) approachLocked(n *enode.Node, ip net.IP, trusted bool, now mclock.AbsTime) (ask bool) {
 	if p.ask == nil || trusted {
 		return false
 	}
-	now := p.clock.Now()
 	p.mu.bucket.take(now)
 	if p.searchingLocked() {
 		p.mu.search.take(now)
@@ -100,7 +107,7 @@ func (p *ServerPool) approachLocked(n *enode.Node, ip net.IP, trusted bool) (ask
 	c, _ := p.mu.conducts.get(n.ID())
 	switch {
 	case !p.pathLocked(ip).ask(now):
-	case c.mute() && p.mu.needed && p.demandLocked().idle >= patient && p.mu.mutes.wait(now) == 0:
+	case c.mute() && p.mu.needed && p.demandLocked(now).idle >= patient && p.mu.mutes.wait(now) == 0:
 		p.mu.mutes.take(now)
 	default:
 		return true
@@ -126,7 +133,8 @@ func (p *ServerPool) believeLocked(n *enode.Node, answer Answer) (again, ok bool
 	if answer == Unasked {
 		return false, true
 	}
-	p.pathLocked(n.IP()).hear(answer, p.clock.Now())
+	now := p.clock.Now()
+	p.pathLocked(n.IP()).hear(answer, now)
 	if answer == Silent {
 		p.mu.ownNet.nothing()
 	} else {
@@ -138,17 +146,17 @@ func (p *ServerPool) believeLocked(n *enode.Node, answer Answer) (again, ok bool
 	}
 	c.hear(answer)
 	if q := p.mu.queries[n.ID()]; q != nil && (answer == Yes || answer == No) {
-		c.answeredAfter(p.clock.Now().Sub(q.began))
+		c.answeredAfter(now.Sub(q.began))
 	}
-	c.at, c.heard = p.unixNow(), p.clock.Now()
+	c.at, c.heard = p.unixNow(), now
 	p.mu.conducts.put(n.ID(), c)
 	switch answer {
 	case Yes:
-		return false, c.trust(&p.mu.strangers) >= p.demandLocked().bar(&p.mu.strangers)
+		return false, c.trust(&p.mu.strangers) >= p.demandLocked(now).bar(&p.mu.strangers)
 	case Silent:
 		// Once it has answered: likely a packet was lost.
 		wanted := p.mu.needed || p.searchingLocked()
-		return c.answered && c.silent == 1 && wanted && p.mu.bucket.wait(p.clock.Now()) == 0, false
+		return c.answered && c.silent == 1 && wanted && p.mu.bucket.wait(now) == 0, false
 	}
 	return false, false
 }

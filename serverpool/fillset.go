@@ -20,7 +20,7 @@ type FillSet struct {
 	// admit sets the flags, or does not and returns false. It may take time.
 	admit func(o offer) bool
 	// pause returns how long to wait before the next node is taken.
-	pause func() time.Duration
+	pause func(now mclock.AbsTime) time.Duration
 
 	calls  *group
 	closed func()      // called when it is closed
@@ -78,7 +78,7 @@ func newFillSet(ns *nodestate.NodeStateMachine, input supply, flags nodestate.Fl
 		input:  input,
 		clock:  ns.Clock(),
 		admit:  admit,
-		pause:  func() time.Duration { return 0 },
+		pause:  func(mclock.AbsTime) time.Duration { return 0 },
 		calls:  calls,
 		closed: func() {},
 		wasted: newTokenBucket(wastedNodes, wastedNodes-1),
@@ -113,12 +113,15 @@ func (fs *FillSet) change(more bool) {
 func (fs *FillSet) SetTarget(target int) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	more := target > fs.mu.target
 	fs.mu.target = target
 	if fs.mu.phase == fillPaused { // the pause may be another one now
 		fs.mu.timer.Stop()
-		fs.mu.phase = fillIdle
+		fs.mu.phase, more = fillIdle, true
 	}
-	fs.wakeLocked()
+	if more {
+		fs.wakeLocked()
+	}
 }
 
 // wake is called when the input may have a node.
@@ -143,7 +146,8 @@ func (fs *FillSet) wakeLocked() {
 func (fs *FillSet) fill() {
 	fs.input.start()
 	for fs.wantsMore() {
-		if d := max(fs.pause(), fs.wasted.wait(fs.clock.Now())); d > 0 {
+		now := fs.clock.Now()
+		if d := max(fs.pause(now), fs.wasted.wait(now)); d > 0 {
 			fs.sleep(d)
 			return
 		}

@@ -77,10 +77,11 @@ func (l *ledger[T]) get(id enode.ID) (entry T, ok bool) {
 // put sets the entry of a node and makes it the latest. It may push out the
 // one that has not been put for longest.
 func (l *ledger[T]) put(id enode.ID, entry T) {
-	_, dirty := l.dirty[id]
-	deleted := dirty && !l.has(id) // but perhaps not yet from the store
-	e := l.entries.latest(id)
-	e.value, e.stored = entry, e.stored || deleted
+	e, isNew := l.entries.enter(id)
+	if isNew {
+		_, e.stored = l.dirty[id] // deleted, but perhaps not yet from the store
+	}
+	e.value = entry
 	l.dirty[id] = struct{}{}
 }
 

@@ -20,6 +20,7 @@ type netCap struct {
 	counts      map[network]uint // members of each
 	latest      [quotaOf]network // of the latest dials
 	dials       int              // so far
+	spread      int              // of the latest dials, those of networks that the cap holds for
 
 	starving bool // nodes were refused and none admitted since then
 	since    mclock.AbsTime
@@ -32,8 +33,9 @@ type network struct {
 	bits   uint8 // its length
 }
 
-func networkOf(ip net.IP) (of network) {
-	if len(ip) == 0 || netutil.IsLAN(ip) {
+// networkOf returns the network of an address; without a limit all are exempt.
+func (c *netCap) networkOf(ip net.IP) (of network) {
+	if c.base == noNetCap || len(ip) == 0 || netutil.IsLAN(ip) {
 		return of
 	}
 	of.bits = 48
@@ -60,6 +62,9 @@ const (
 	quotaOthers = 8
 )
 
+// noNetCap as a limit is none.
+const noNetCap = math.MaxInt32
+
 func newNetCap(limit int) *netCap {
 	return &netCap{
 		base:    uint(limit),
@@ -71,26 +76,29 @@ func newNetCap(limit int) *netCap {
 
 // dialed notes the dial of a member, or of a node that is exempt.
 func (c *netCap) dialed(id enode.ID) {
-	c.latest[c.dials%quotaOf] = c.members[id]
+	slot, of := &c.latest[c.dials%quotaOf], c.members[id]
+	if *slot != (network{}) {
+		c.spread--
+	}
+	if of != (network{}) {
+		c.spread++
+	}
+	*slot = of
 	c.dials++
 }
 
 // spent tells whether a network has had its share of the latest dials.
 func (c *netCap) spent(of network) bool {
-	if c.base == math.MaxInt32 {
+	if c.spread < quotaOthers {
 		return false
 	}
-	count, others := uint(0), 0
+	count := 0
 	for _, latest := range c.latest {
-		switch latest {
-		case of:
+		if latest == of {
 			count++
-		case network{}:
-		default:
-			others++
 		}
 	}
-	return others >= quotaOthers && count >= quota*(1+c.limit-c.base)
+	return c.spread-count >= quotaOthers && uint(count) >= quota*(1+c.limit-c.base)
 }
 
 // admit counts the node in if its network has room. short tells that fewer
@@ -100,7 +108,7 @@ func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (
 	if _, member := c.members[id]; member {
 		return true, 0
 	}
-	of := networkOf(ip)
+	of := c.networkOf(ip)
 	if of == (network{}) {
 		return true, 0
 	}
@@ -129,10 +137,10 @@ func (c *netCap) admit(id enode.ID, ip net.IP, now mclock.AbsTime, short bool) (
 // without being asked and for trusted ones. The address is asked for if it is
 // needed: that takes some time.
 func (c *netCap) force(id enode.ID, ip func() net.IP) {
-	if _, member := c.members[id]; member {
+	if _, member := c.members[id]; member || c.base == noNetCap {
 		return
 	}
-	if of := networkOf(ip()); of != (network{}) {
+	if of := c.networkOf(ip()); of != (network{}) {
 		c.add(id, of)
 	}
 }

@@ -215,6 +215,9 @@ func (p *ServerPool) wire() {
 	} {
 		p.subscribe(sub.flags, sub.handle)
 	}
+	// Before the fill sets, which then know that no other candidate is needed when one
+	// has said yes.
+	p.ready = NewQueueIterator(p.ns, st.canDial, nodestate.MergeFlags(st.dialed, st.connected, st.redialWait), true, p.setNeeded)
 	p.known = newWrsIterator(p.ns, st.hasValue, st.inDialProcess, st.weight, rand.New(rand.NewPCG(p.cfg.Seed, 1)))
 	p.trusted = NewQueueIterator(p.ns, st.alwaysConnect, st.inDialProcess, true, nil)
 	first := picker(p.trusted)
@@ -233,7 +236,6 @@ func (p *ServerPool) wire() {
 	if p.direct != nil {
 		p.trusted.filled = p.direct.wake
 	}
-	p.ready = NewQueueIterator(p.ns, st.canDial, nodestate.MergeFlags(st.dialed, st.connected, st.redialWait), true, p.setNeeded)
 	p.output = newOutput(p)
 }
 

@@ -32,12 +32,18 @@ func (r *recent[T]) get(id enode.ID) *T {
 // latest makes the value of a node the latest, or an empty one if there is none.
 // It may push out the oldest.
 func (r *recent[T]) latest(id enode.ID) *T {
+	value, _ := r.enter(id)
+	return value
+}
+
+// enter is latest; isNew tells that there was none.
+func (r *recent[T]) enter(id enode.ID) (value *T, isNew bool) {
 	value, ok := r.lru.Get(id)
 	if !ok {
 		value = new(T)
 		r.lru.Add(id, value)
 	}
-	return value
+	return value, !ok
 }
 
 // remove drops the value of a node, if there is one.

@@ -128,6 +128,13 @@ func (p *ServerPool) judgeLocked() {
 	}
 }
 
+// toReplace tells whether a server is to be replaced when a candidate is at hand.
+func (p *ServerPool) toReplace() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.replacing.isSet
+}
+
 // replace asks the application to drop the server that is to go, if the next one
 // is at hand and the wanted number is there.
 func (p *ServerPool) replace() {

@@ -111,8 +111,9 @@ func (p *ServerPool) tryEnter(op nodestate.Op, n *enode.Node, ip net.IP, state n
 	if err := p.checkStateLocked(op, n, ip, state); err != nil {
 		return false, err
 	}
-	p.mu.lastUsable = p.clock.Now()
-	ask = p.approachLocked(n, ip, state.HasAll(p.st.alwaysConnect))
+	now := p.clock.Now()
+	p.mu.lastUsable = now
+	ask = p.approachLocked(n, ip, state.HasAll(p.st.alwaysConnect), now)
 	if !ask {
 		p.mu.notes.set(n.ID(), outcomeCandidate, "")
 	}
@@ -141,7 +142,7 @@ func (p *ServerPool) checkStateLocked(op nodestate.Op, n *enode.Node, ip net.IP,
 	if p.searchingLocked() && !p.mayReplaceLocked(n) {
 		return errNoBetter
 	}
-	if p.choosyLocked() && p.dubiousLocked(n) && state.HasNone(p.st.hasValue) {
+	if p.choosyLocked(now) && p.dubiousLocked(n) && state.HasNone(p.st.hasValue) {
 		return errBusy
 	}
 	short := len(p.mu.sessions)+len(p.mu.queries)+len(p.mu.dials) < p.cfg.Wanted
@@ -247,7 +248,7 @@ func (p *ServerPool) askAgain(op nodestate.Op, n *enode.Node) {
 func (p *ServerPool) onCanDial(op nodestate.Op, n *enode.Node, oldState, newState nodestate.Flags) {
 	switch {
 	case newState.HasAll(p.st.canDial) && !oldState.HasAll(p.st.canDial):
-		if p.cfg.Disconnect != nil {
+		if p.toReplace() {
 			p.calls.run(p.replace)
 		}
 	case oldState.HasAll(p.st.canDial) && newState.HasNone(p.st.inDialProcess):

@@ -109,6 +109,9 @@ func openOurs(tr *trial, app application) opened {
 	if tr.sc.speed || tr.sc.memory {
 		config.QueryRate = -1
 	}
+	if tr.sc.speed {
+		config.NetCap = -1 // theirs has none, and the nodes are of few networks
+	}
 	pool, err := serverpool.New(config)
 	if err != nil {
 		tr.t.Fatal(err)
