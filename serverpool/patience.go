@@ -17,11 +17,11 @@ const (
 	// minPatience is the least limit. It leaves room for a lost packet: TCP repeats
 	// the first one after 1 s. More waits longer for the dead, less gives up the
 	// slow.
-	minPatience = 2500 * time.Millisecond
+	minPatience = 1500 * time.Millisecond
 	// deviations is how many mean deviations above the mean the limit is.
 	deviations = 8
 	// fewDials is how many connections have to be seen before there is a limit.
-	fewDials = 8
+	fewDials = 4
 )
 
 // connected takes the time of a dial that succeeded.
