@@ -13,6 +13,9 @@ import (
 // are asked before more of these: to replace a server, and when one is missing.
 // Those that answer queries sooner are asked more often, since no request is
 // answered sooner than a packet makes its way.
+//
+// Where servers are dialed unasked they are those that were there, but full: of
+// strangers some are gone.
 
 const (
 	// maxAcquaintances bounds how many there are; the latest count. More can be
@@ -21,6 +24,8 @@ const (
 	// acquaintanceRest is how long one is not asked again. More asks fewer twice for
 	// nothing, less can ask more at once.
 	acquaintanceRest = 2 * time.Minute
+	// blindRest is the same where servers are dialed unasked, which costs more.
+	blindRest = 15 * time.Minute
 	// nearest is the round trip that nothing is gained below.
 	nearest = time.Millisecond
 )
@@ -35,10 +40,13 @@ func nearness(rtt time.Duration) uint64 {
 // meet takes a node in as an acquaintance or ceases to know it, after something was
 // learned of it. It has to be called in an operation of the node.
 func (p *ServerPool) meet(op nodestate.Op, n *enode.Node) {
-	id, state := n.ID(), op.Machine().GetState(n)
+	id, state, rest := n.ID(), op.Machine().GetState(n), acquaintanceRest
 	p.mu.Lock()
+	if p.blindLocked() {
+		rest = blindRest
+	}
 	c, _ := p.mu.conducts.get(id)
-	meets := c.no > 0 && !c.mute() && c.trust(&p.mu.strangers) >= barReplace && state.HasNone(p.st.hasValue)
+	meets := p.isWorthMeetingLocked(&c) && state.HasNone(p.st.hasValue)
 	var pushedOut *enode.Node
 	if list := p.mu.acquaintances; meets {
 		if list.len() == maxAcquaintances && list.get(id) == nil {
@@ -52,7 +60,7 @@ func (p *ServerPool) meet(op nodestate.Op, n *enode.Node) {
 	p.mu.Unlock()
 	if meets {
 		p.st.nearness.SetIn(op, n, nearness(c.rtt))
-		op.SetState(n, p.st.resting, none, acquaintanceRest)
+		op.SetState(n, p.st.resting, none, rest)
 		op.SetState(n, p.st.acquainted, none, 0)
 	} else if !state.HasNone(p.st.acquainted) {
 		p.part(op, n)
@@ -60,6 +68,14 @@ func (p *ServerPool) meet(op nodestate.Op, n *enode.Node) {
 	if pushedOut != nil {
 		p.part(op, pushedOut)
 	}
+}
+
+// isWorthMeetingLocked tells whether a server without value is an acquaintance.
+func (p *ServerPool) isWorthMeetingLocked(c *conduct) bool {
+	if p.blindLocked() {
+		return c.refused
+	}
+	return c.no > 0 && !c.mute() && c.trust(&p.mu.strangers) >= barReplace
 }
 
 func (p *ServerPool) part(op nodestate.Op, n *enode.Node) {
@@ -74,6 +90,8 @@ type acquaintances struct {
 }
 
 func (acquaintances) start() {}
+
+func (a acquaintances) ready() bool { return a.len() > 0 }
 
 func (a acquaintances) take() (offer, bool) {
 	if a.pool.inHurry() {

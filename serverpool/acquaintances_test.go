@@ -59,7 +59,7 @@ func TestAcquaintanceTakesAFreePlace(t *testing.T) {
 		w.pool.UnregisterNode(connected[0])
 		n := w.mustNext(5 * time.Second)
 		require.True(t, containsNode(full, n), "nothing was discovered")
-		require.LessOrEqual(t, w.totalAsked()-asked, queriesForOne, "few are asked for one server")
+		require.LessOrEqual(t, w.totalAsked()-asked, minQueries, "few are asked for one server")
 	})
 }
 
@@ -176,4 +176,82 @@ func TestWhoIsAskedToReplaceAServer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where servers are dialed unasked, those that were there but full are dialed before
+// those of which nothing is known.
+func TestAcquaintancesByDials(t *testing.T) {
+	edit := func(c *Config) { c.Query, c.Wanted = nil, 2 }
+	inBubble(t, edit, func(t *testing.T, w *world) {
+		full, dead, free := publicNodes(100, 3), publicNodes(200, 3), publicNodes(1, 2)
+		dialer := w.pool.Dialer(dialFunc(func(_ context.Context, n *enode.Node) (net.Conn, error) {
+			if containsNode(dead, n) {
+				return nil, errRefused
+			}
+			time.Sleep(30 * time.Millisecond)
+			ours, theirs := net.Pipe()
+			if containsNode(full, n) {
+				theirs.Close()
+			}
+			return ours, nil
+		}))
+		dial := func(n *enode.Node) {
+			if conn, err := dialer.Dial(t.Context(), n); err == nil && !containsNode(free, n) {
+				conn.Close()
+			}
+		}
+		src := newSource(append(append(full, dead...), free...)...)
+		w.pool.AddSource(src)
+		w.pool.Start()
+		var connected []*enode.Node
+		for range len(full) + len(dead) + len(free) {
+			n := w.mustNext(time.Second)
+			if dial(n); containsNode(free, n) {
+				w.connect(n)
+				connected = append(connected, n)
+			}
+		}
+		require.ElementsMatch(t, full, w.acquaintances())
+		weight, _ := w.pool.st.nearness.Get(w.pool.ns, full[0])
+		require.Equal(t, nearness(30*time.Millisecond), weight, "as its connection took")
+
+		time.Sleep(blindRest)
+		w.pool.UnregisterNode(connected[0])
+		src.feed(publicNodes(300, 3)...)
+		for range full {
+			n := w.mustNext(time.Second)
+			require.True(t, containsNode(full, n))
+			dial(n)
+		}
+		require.False(t, containsNode(full, w.mustNext(time.Second)), "they have been tried")
+		require.ElementsMatch(t, full, w.acquaintances())
+	})
+}
+
+// One that is gone when it is dialed again is no acquaintance any more.
+func TestAcquaintanceThatIsGone(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Query = nil }, func(t *testing.T, w *world) {
+		n, there := publicNodes(1, 1)[0], true
+		dialer := w.pool.Dialer(dialFunc(func(context.Context, *enode.Node) (net.Conn, error) {
+			if !there {
+				return nil, errRefused
+			}
+			ours, theirs := net.Pipe()
+			theirs.Close()
+			return ours, nil
+		}))
+		src := newSource(n)
+		w.pool.AddSource(src)
+		w.pool.Start()
+		conn, err := dialer.Dial(t.Context(), w.mustNext(time.Second))
+		require.NoError(t, err)
+		conn.Close()
+		require.Len(t, w.acquaintances(), 1)
+		there = false
+		time.Sleep(blindRest)
+		src.feed(n)
+		_, err = dialer.Dial(t.Context(), w.mustNext(time.Second))
+		require.ErrorIs(t, err, errRefused)
+		require.Empty(t, w.acquaintances())
+	})
 }

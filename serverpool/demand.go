@@ -55,11 +55,10 @@ func (p *ServerPool) retargetLocked() {
 		target = 1
 	case p.searchingLocked():
 		target = minQueries
+	case !p.hurryLocked() && p.missingLocked() <= 1:
+		target, direct = minQueries, 1
 	default:
 		target, direct = p.mu.limit.limit(), 1
-		if !p.hurryLocked() && p.missingLocked() <= 1 {
-			target = min(target, queriesForOne)
-		}
 	}
 	p.fill.SetTarget(target)
 	if p.direct != nil {
@@ -168,6 +167,28 @@ func (p *ServerPool) promised(id enode.ID) bool {
 	defer p.mu.Unlock()
 	c, _ := p.mu.conducts.get(id)
 	return c.promised
+}
+
+// blindLocked tells whether servers are dialed unasked.
+func (p *ServerPool) blindLocked() bool {
+	path4, path6 := &p.mu.path4, &p.mu.path6
+	return p.ask == nil || (path4.isDead || path6.isDead) && !path4.works() && !path6.works()
+}
+
+// foundFull takes into account that a server refused a dial: one that was not asked,
+// and was there, had no room.
+func (p *ServerPool) foundFull(id enode.ID, d *dial) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.promised || !p.blindLocked() {
+		return
+	}
+	c, _ := p.mu.conducts.get(id)
+	if c.refused = d.reached; c.refused {
+		c.answeredAfter(d.took)
+	}
+	c.at = p.unixNow()
+	p.mu.conducts.put(id, c)
 }
 
 // dialDecides takes into account what became of a dial.

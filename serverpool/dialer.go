@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common/mclock"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 
 	"github.com/lespool/lespool/nodestate"
@@ -21,9 +22,13 @@ type NodeDialer interface {
 
 // dial is a node that was given out.
 type dial struct {
-	begun    bool // its dial was seen
-	promised bool // the server said that it has room
-	reached  bool // it led to a connection; guarded by the pool's mutex
+	begun    bool           // its dial was seen
+	began    mclock.AbsTime // likewise
+	promised bool           // the server said that it has room
+
+	// Guarded by the pool's mutex.
+	reached bool          // it led to a connection
+	took    time.Duration // until then
 }
 
 // Dialer wraps next so that the pool learns what becomes of the nodes that it
@@ -123,7 +128,7 @@ func (p *ServerPool) dialBegins(n *enode.Node) (d *dial, err error) {
 			err = banned(b.reason)
 			return
 		}
-		d = &dial{begun: true, promised: p.promised(n.ID())}
+		d = &dial{begun: true, began: p.clock.Now(), promised: p.promised(n.ID())}
 		p.setDialed(op, n, d, dialTimeout)
 	})
 	return d, err
@@ -153,6 +158,7 @@ func (p *ServerPool) dialFailed(n *enode.Node, d *dial, why failure, err error) 
 		case broken:
 			p.count(func(c *counts) { c.refused++ })
 			p.dialDecides(n.ID(), false)
+			p.foundFull(n.ID(), d)
 			p.meet(op, n)
 			p.noteReach(d, false)
 		}
@@ -184,7 +190,7 @@ func (p *ServerPool) noteReach(d *dial, reached bool) {
 	defer p.mu.Unlock()
 	switch {
 	case reached:
-		d.reached = true
+		d.reached, d.took = true, p.clock.Now().Sub(d.began)
 		p.mu.ownNet.reacted()
 	case !d.reached:
 		p.mu.ownNet.nothing()

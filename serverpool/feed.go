@@ -12,6 +12,8 @@ type supply interface {
 	start() // begins to look for nodes
 	// take returns the next node; ok is false if there is none at the moment.
 	take() (o offer, ok bool)
+	// ready tells whether there is one.
+	ready() bool
 	Close()
 }
 
@@ -25,6 +27,7 @@ type offer struct {
 // there is none.
 type picker interface {
 	pick() *enode.Node
+	len() int
 	Close()
 }
 
@@ -32,6 +35,7 @@ type picker interface {
 type nobody struct{}
 
 func (nobody) pick() *enode.Node { return nil }
+func (nobody) len() int          { return 0 }
 func (nobody) Close()            {}
 
 // picked is the supply of a set.
@@ -44,29 +48,31 @@ func (p picked) take() (o offer, ok bool) {
 	return o, o.node != nil
 }
 
+func (p picked) ready() bool { return p.len() > 0 }
+
 // feed is a supply of what an iterator brings. The iterator is read by a
 // goroutine of its own, one node ahead, so that nobody waits for it, and closed
 // by another one, since that may take its time too.
 type feed struct {
-	it     enode.Iterator
-	name   string
-	calls  *group
-	log    log.Logger
-	filled func() // called when there is a node to take
+	it    enode.Iterator
+	name  string
+	calls *group
+	log   log.Logger
+	wake  func() // called when there is a node to take
 
 	mu struct {
 		sync.Mutex
-		wake    sync.Cond // on mu
+		taken   sync.Cond // on mu
 		next    offer
-		ready   bool // next waits to be taken
+		filled  bool // next waits to be taken
 		started bool
 		closed  bool
 	}
 }
 
-func newFeed(it enode.Iterator, name string, calls *group, log log.Logger, filled func()) *feed {
-	f := &feed{it: it, name: name, calls: calls, log: log, filled: filled}
-	f.mu.wake.L = &f.mu
+func newFeed(it enode.Iterator, name string, calls *group, log log.Logger, wake func()) *feed {
+	f := &feed{it: it, name: name, calls: calls, log: log, wake: wake}
+	f.mu.taken.L = &f.mu
 	return f
 }
 
@@ -87,7 +93,7 @@ func (f *feed) read() {
 			next.source = f.source()
 		}
 		f.put(next)
-		f.filled()
+		f.wake()
 		if !f.waitTaken() {
 			return
 		}
@@ -107,15 +113,15 @@ func (f *feed) source() string {
 func (f *feed) put(next offer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mu.next, f.mu.ready = next, true
+	f.mu.next, f.mu.filled = next, true
 }
 
 // waitTaken waits until the node was taken; false means closed.
 func (f *feed) waitTaken() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.mu.ready && !f.mu.closed {
-		f.mu.wake.Wait()
+	for f.mu.filled && !f.mu.closed {
+		f.mu.taken.Wait()
 	}
 	return !f.mu.closed
 }
@@ -123,20 +129,26 @@ func (f *feed) waitTaken() bool {
 func (f *feed) take() (next offer, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.mu.ready || f.mu.closed {
+	if !f.mu.filled || f.mu.closed {
 		return offer{}, false
 	}
 	next = f.mu.next
-	f.mu.next, f.mu.ready = offer{}, false
-	f.mu.wake.Signal()
+	f.mu.next, f.mu.filled = offer{}, false
+	f.mu.taken.Signal()
 	return next, true
+}
+
+func (f *feed) ready() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.filled && !f.mu.closed
 }
 
 func (f *feed) Close() {
 	f.mu.Lock()
 	closed := f.mu.closed
 	f.mu.closed = true
-	f.mu.wake.Signal()
+	f.mu.taken.Signal()
 	f.mu.Unlock()
 	if !closed {
 		f.calls.run(func() {

@@ -1,21 +1,26 @@
 package serverpool
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // mix merges the supplies of candidates. Trusted servers come first. Known
-// servers and discovered nodes share the rest: one dial of exploreEvery should
-// go to a server that was not known. As long as such dials are owed, two of
-// three candidates are discovered ones; one of the three that are asked at once
-// is a known server then, and does not wait for the explorers. Discovery sources
-// take turns. Whatever is ready is given at once, so that none waits for another.
+// servers and explorers share the rest: one dial of exploreEvery should go to a
+// server that was not known. As long as such dials are owed, two of three
+// candidates are explorers; one of the three that are asked at once is a known
+// server then, and does not wait for the explorers. These are acquaintances, as far
+// as there are any, then discovered nodes, whose sources take turns. Whatever is
+// ready is given at once, so that none waits for another.
 type mix struct {
 	trusted, known picker
+	met            supply // acquaintances
 
 	mu struct {
 		sync.Mutex
 		sources []supply // the one to serve next is first
 		owed    int      // dials of known servers that explorers have not made up for
-		found   int      // discovered nodes given in a row, up to the latest
+		found   int      // explorers given in a row, up to the latest
 		started bool
 		closed  bool
 	}
@@ -30,7 +35,9 @@ const exploreEvery = 4
 // keeps their share nearer to what it should be, less has fewer of them in a row.
 const maxOwed = 4 * (exploreEvery - 1)
 
-func newMix(trusted, known picker) *mix { return &mix{trusted: trusted, known: known} }
+func newMix(trusted, known picker, met supply) *mix {
+	return &mix{trusted: trusted, known: known, met: met}
+}
 
 // add adds a discovery source, which the mix owns from then on.
 func (m *mix) add(s supply) {
@@ -81,7 +88,7 @@ func (m *mix) take() (o offer, ok bool) {
 		return offer{node: n}, true
 	}
 	if m.mu.owed >= exploreEvery-1 && m.mu.found < minQueries-1 {
-		if o, ok := m.discoveredLocked(); ok {
+		if o, ok := m.exploreLocked(); ok {
 			return o, true
 		}
 	}
@@ -89,10 +96,22 @@ func (m *mix) take() (o offer, ok bool) {
 		m.mu.found = 0
 		return offer{node: n}, true
 	}
-	return m.discoveredLocked()
+	return m.exploreLocked()
 }
 
-func (m *mix) discoveredLocked() (offer, bool) {
+// ready tells whether any supply has a node, known servers included.
+func (m *mix) ready() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.mu.closed && (m.trusted.len() > 0 || m.known.len() > 0 || m.met.ready() ||
+		slices.ContainsFunc(m.mu.sources, supply.ready))
+}
+
+func (m *mix) exploreLocked() (offer, bool) {
+	if o, ok := m.met.take(); ok {
+		m.mu.found++
+		return o, true
+	}
 	for i, s := range m.mu.sources {
 		if o, ok := s.take(); ok {
 			// Behind the others, which are served before it is its turn again.
@@ -116,6 +135,7 @@ func (m *mix) Close() {
 	}
 	m.trusted.Close()
 	m.known.Close()
+	m.met.Close()
 	for _, s := range sources {
 		s.Close()
 	}

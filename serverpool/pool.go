@@ -93,6 +93,7 @@ type ServerPool struct {
 		bucket        tokenBucket // of candidates
 		search        tokenBucket // of those that are to replace a server
 		mutes         tokenBucket // of dials of servers that take no queries
+		blind         tokenBucket // of servers dropped with no other one at hand
 		conducts      *ledger[conduct]
 		strangers     strangers
 		path4         path
@@ -184,6 +185,7 @@ func newPool(config Config) (*ServerPool, error) {
 	p.mu.bucket = newTokenBucket(cfg.QueryRate, cfg.QueryBurst)
 	p.mu.search = newTokenBucket(searchRate, searchBurst)
 	p.mu.mutes = newTokenBucket(muteDials, muteBurst)
+	p.mu.blind = newTokenBucket(blindRate, 1)
 	p.mu.queries = make(map[enode.ID]*pendingQuery)
 	p.mu.dials = make(map[enode.ID]*dial)
 	p.mu.sessions = make(map[enode.ID]*session)
@@ -226,10 +228,9 @@ func (p *ServerPool) wire() {
 		first = nobody{}
 		p.direct = newFillSet(p.ns, picked{p.trusted}, st.canDial, &p.calls, p.admit)
 	}
-	p.mix = newMix(first, p.known)
 	met := newWrsIterator(p.ns, st.acquainted, nodestate.MergeFlags(st.inDialProcess, st.hasValue, st.alwaysConnect, st.resting),
 		st.nearness, rand.New(rand.NewPCG(p.cfg.Seed, 2)))
-	p.mix.add(acquaintances{met, p})
+	p.mix = newMix(first, p.known, acquaintances{met, p})
 	p.fill = newFillSet(p.ns, p.mix, p.candidateFlag(), &p.calls, p.admit)
 	p.fill.pause = p.queryPause
 	p.known.filled, p.trusted.filled, met.filled = p.fill.wake, p.fill.wake, p.fill.wake
@@ -293,6 +294,7 @@ func (p *ServerPool) Start() {
 		p.mu.Lock()
 		now := p.clock.Now()
 		p.mu.lastUsable, p.mu.shortSince, p.mu.lastGiven = now, now, now
+		p.mu.blind.delay(now, blindStart)
 		p.setTickLocked()
 		p.setChooseTimerLocked()
 		p.mu.Unlock()

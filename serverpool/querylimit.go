@@ -15,13 +15,12 @@ import (
 type queryLimit struct{ n int }
 
 const (
+	// minQueries is how many there are at least, and at most to replace a server or
+	// when one is missing of which the pool has had enough before. More finds one
+	// sooner, less asks fewer whose answer comes when it is found.
 	minQueries = 3
 	// maxQueries bounds the burst of packets that a query round sends.
 	maxQueries = 32
-	// queriesForOne bounds it when one server is missing, of which the pool has had
-	// enough before. More finds one sooner, less asks fewer whose answer comes when
-	// it is found.
-	queriesForOne = 6
 )
 
 func (l *queryLimit) lost()      { l.n = min(l.limit()+1, maxQueries) }
@@ -38,7 +37,7 @@ type tokenBucket struct {
 }
 
 // maxTokenWait is the longest interval.
-const maxTokenWait = time.Hour
+const maxTokenWait = 24 * time.Hour
 
 // newTokenBucket returns a full bucket. A rate, in tokens per second, of zero
 // or less is no bound.
@@ -54,6 +53,11 @@ func newTokenBucket(rate float64, burst int) tokenBucket {
 // wait returns how long it takes until there is a token.
 func (b *tokenBucket) wait(now mclock.AbsTime) time.Duration {
 	return max(b.full.Sub(now)-b.slack, 0)
+}
+
+// delay has no token before d has passed.
+func (b *tokenBucket) delay(now mclock.AbsTime, d time.Duration) {
+	b.full = max(b.full, now.Add(d+b.slack))
 }
 
 // take uses a token, going into debt if there is none.

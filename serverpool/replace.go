@@ -31,6 +31,15 @@ const (
 	searchBurst = 400
 )
 
+// blindRate is how many servers a second, on average, are dropped where servers are
+// dialed unasked: then there is none at hand that has promised room, and dials find
+// out who has. More finds better servers sooner, less wastes fewer dials.
+const blindRate = 1.0 / (2 * 60 * 60)
+
+// blindStart is how long after a start none is dropped so. By then those that were
+// found full at first may have room again.
+const blindStart = 30 * time.Minute
+
 // enoughSayNo is how many servers the pool wants to know that say no at times, so
 // that their yes can be trusted, before it asks no more strangers in order to
 // replace a server. More has more to choose from, less asks fewer.
@@ -135,19 +144,20 @@ func (p *ServerPool) toReplace() bool {
 	return p.mu.replacing.isSet
 }
 
-// replace asks the application to drop the server that is to go, if the next one
-// is at hand and the wanted number is there.
+// replace asks the application to drop the server that is to go, if the wanted number
+// is there and the next one is at hand; or, where nobody can promise room, if there are
+// others to try.
 func (p *ServerPool) replace() {
-	ready := p.ready.len() > 0
+	ready, others := p.ready.len() > 0, p.mix.ready()
 	p.mu.Lock()
 	r := &p.mu.replacing
 	count := len(p.mu.sessions)
 	s := p.mu.sessions[r.leaving]
-	if !r.isSet || s == nil || count < p.cfg.Wanted || count == p.cfg.Wanted && !ready {
+	now := p.clock.Now()
+	if !r.isSet || s == nil || count < p.cfg.Wanted || count == p.cfg.Wanted && !ready && !(others && p.mayDropBlindLocked(now)) {
 		p.mu.Unlock()
 		return
 	}
-	now := p.clock.Now()
 	r.isSet = false
 	r.drop(now)
 	s.asked, s.askedAt = true, now
@@ -157,6 +167,27 @@ func (p *ServerPool) replace() {
 	if n := p.ns.GetNode(leaving); n != nil {
 		p.disconnectAsked(n, ErrReplaced)
 	}
+}
+
+// mayDropBlindLocked tells whether a server may go although no other one has promised
+// room, and counts it.
+func (p *ServerPool) mayDropBlindLocked(now mclock.AbsTime) bool {
+	if !p.blindLocked() || len(p.mu.dials) > 0 || p.mu.blind.wait(now) > 0 {
+		return false
+	}
+	p.mu.blind.take(now)
+	return true
+}
+
+// gaveTooLittleLocked tells whether a known server gave less than a place should give,
+// so that it would only be dropped again. Where servers are asked, they find out at
+// little cost.
+func (p *ServerPool) gaveTooLittleLocked(n *enode.Node, now mclock.AbsTime) bool {
+	if p.cfg.Disconnect == nil || !p.blindLocked() || p.hurryLocked() || p.demandLocked(now).since >= patient {
+		return false
+	}
+	given := p.mu.replacing.given.get(n.ID())
+	return given != nil && *given < p.mu.replacing.limit
 }
 
 // mayReplaceLocked tells whether it makes sense to ask a node in order to replace

@@ -187,13 +187,30 @@ func TestServersAreNotReplacedWithoutReason(t *testing.T) {
 	})
 }
 
-// A candidate that nobody has promised anything for is no replacement at hand.
-func TestServersAreNotReplacedByStrangers(t *testing.T) {
-	inMarket(t, func(c *Config) { c.Query = nil }, func(t *testing.T, u *user, bad, good []*enode.Node, src *source) {
-		u.run(time.Minute)
+// Where servers are dialed unasked none is at hand that has promised room. Then a bad
+// one goes all the same, seldom, if there is anybody else to dial.
+func TestServersAreReplacedRarelyWithoutQueries(t *testing.T) {
+	noQuery := func(c *Config) { c.Query = nil }
+	inMarket(t, noQuery, func(t *testing.T, u *user, bad, good []*enode.Node, src *source) {
 		src.feed(good...)
-		u.run(time.Hour)
-		require.Contains(t, u.sessions, bad[0].ID())
+		u.run(blindStart - time.Minute)
+		require.Empty(t, u.drops, "it is too soon to tell whom to drop, and whom to dial")
+		u.run(2 * time.Minute)
+		require.Len(t, u.drops, 1)
+		for range 10 {
+			before := len(u.drops)
+			src.feed(good...)
+			u.run(time.Duration(float64(time.Second) / blindRate))
+			require.LessOrEqual(t, len(u.drops), before+1)
+		}
+		for _, n := range bad {
+			require.NotContains(t, u.sessions, n.ID(), "nor do they come back")
+		}
+		require.Equal(t, 2, u.least, "never below the wanted number by more than one")
+	})
+	inMarket(t, noQuery, func(t *testing.T, u *user, bad, good []*enode.Node, src *source) {
+		u.run(10 * time.Hour)
+		require.Empty(t, u.drops, "there is nobody else")
 	})
 }
 

@@ -93,6 +93,13 @@ func (it *WrsIterator) Next() bool {
 	}
 }
 
+// len returns how many nodes can be chosen.
+func (it *WrsIterator) len() int {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	return it.mu.nodes.Len()
+}
+
 // pick is Next without waiting; nil means that there is no node.
 func (it *WrsIterator) pick() *enode.Node {
 	it.mu.Lock()

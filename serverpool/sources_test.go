@@ -110,7 +110,7 @@ func TestAShareOfTheDialsExplores(t *testing.T) {
 // of the candidates explore.
 func TestExplorersShareCountsDials(t *testing.T) {
 	known, others := testutil.PublicNode(1), testutil.PublicNode(2)
-	m := newMix(nobody{}, endless{known})
+	m := newMix(nobody{}, endless{known}, picked{nobody{}})
 	m.add(picked{endless{others}})
 	m.start()
 	candidates, dials, explorers := 0, 0, 0
@@ -134,6 +134,7 @@ func TestExplorersShareCountsDials(t *testing.T) {
 type endless struct{ node *enode.Node }
 
 func (e endless) pick() *enode.Node { return e.node }
+func (endless) len() int            { return 1 }
 func (endless) Close()              {}
 
 // A source that has only nodes which cannot be used is read at most 100 times

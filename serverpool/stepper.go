@@ -135,6 +135,8 @@ func (q *queue) len() int {
 
 func (q *queue) start() {}
 
+func (q *queue) ready() bool { return q.len() > 0 }
+
 func (q *queue) take() (o offer, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -142,6 +142,9 @@ func (p *ServerPool) checkStateLocked(op nodestate.Op, n *enode.Node, ip net.IP,
 	if p.searchingLocked() && !p.mayReplaceLocked(n) {
 		return errNoBetter
 	}
+	if p.gaveTooLittleLocked(n, now) {
+		return errNoBetter
+	}
 	if p.choosyLocked(now) && p.dubiousLocked(n) && state.HasNone(p.st.hasValue) {
 		return errBusy
 	}

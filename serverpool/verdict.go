@@ -76,7 +76,8 @@ type conduct struct {
 	// Not stored.
 	promised bool           // the last answer was a yes
 	heard    mclock.AbsTime // when it was asked last; 0 if it was not
-	rtt      time.Duration  // the least time that an answer took; 0 if there was none
+	rtt      time.Duration  // the least time that an answer, or a connection, took; 0 if there was none
+	refused  bool           // when it was last dialed unasked it was there, but had no room
 }
 
 const maxConduct = 200
