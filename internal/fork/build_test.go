@@ -23,7 +23,8 @@ import (
 // not have these. Of the two versions the older one is that of the forks that have
 // the old pool: there the copy passes its tests. That takes minutes when the build
 // cache is empty and is no part of a -short run. Nothing is loaded from a network
-// but, if it has to be, the source of go-ethereum v1.13.5.
+// but, where they are not in the module cache, the source of go-ethereum v1.13.5 and
+// the modules that this needs.
 func TestCopyWorksInFork(t *testing.T) {
 	t.Run("v1.17.10", func(t *testing.T) {
 		fork, said := forkWithCopy(t, "v1.17.10", "../..")
@@ -54,6 +55,7 @@ func forkWithCopy(t *testing.T, version, from string) (root, said string) {
 	require.Contains(t, said, "  github.com/acme/chain/les/lespool/serverpool\n")
 	require.Contains(t, said, "serverpool/api_test.go: needs rpc\n")
 	require.Contains(t, said, "serverpool/compat_test.go: needs p2p\n")
+	loadModules(t, root)
 	goIn(t, root, "build", "-gcflags="+acme+"/les/...=-lang=go1.20", "./les/...") // the fork's go line may be old
 	return root, said
 }
@@ -153,16 +155,32 @@ func write(t *testing.T, name, text string) {
 	require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
 }
 
-// goIn runs the go command in the fork. Without the folder in what is built, the
-// build cache serves the next run, too.
+// loadModules gets what the fork needs and the module cache lacks. What comes of it
+// shows when the fork is built.
+func loadModules(t *testing.T, dir string) {
+	t.Helper()
+	if out, err := goCommand(t, dir, "list", "-deps", "-test", "./les/...").CombinedOutput(); err != nil {
+		t.Logf("go list: %v\n%s", err, out)
+	}
+}
+
+// goIn runs the go command in the fork, without a network.
 func goIn(t *testing.T, dir string, args ...string) {
 	t.Helper()
+	cmd := goCommand(t, dir, args...)
+	cmd.Env = append(cmd.Env, "GOPROXY=off")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "go %s\n%s", strings.Join(args, " "), out)
+}
+
+// goCommand is a go command in the fork. Without the folder in what is built, the
+// build cache serves the next run, too.
+func goCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
+	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off", "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "go %s\n%s", strings.Join(args, " "), out)
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath", "GOSUMDB=off", "GOWORK=off", "CGO_ENABLED=0")
+	return cmd
 }
