@@ -8,7 +8,7 @@ usage:
 	@echo 'make fuzz     every fuzz function for FUZZTIME each (default 5s)'
 	@echo 'make lint     gofmt, go vet on several platforms, staticcheck'
 	@echo 'make bench    nodestate and lespay/server beside their predecessors, as tables (about fifteen minutes)'
-	@echo 'make sim      the pool beside its predecessor in simulated networks, as tables (some minutes)'
+	@echo 'make sim      the pool beside its predecessor in simulated networks, as tables (about a quarter of an hour)'
 	@echo 'make fork     a copy of the library for a fork of go-ethereum: see the first lines of internal/fork/main.go'
 	@echo 'make crash    a process that writes node states is killed 50 times'
 	@echo 'make model    node states against their model, more than a million steps'

@@ -215,9 +215,15 @@ func TestAcquaintancesByDials(t *testing.T) {
 		weight, _ := w.pool.st.nearness.Get(w.pool.ns, full[0])
 		require.Equal(t, nearness(30*time.Millisecond), weight, "as its connection took")
 
-		time.Sleep(blindRest)
 		w.pool.UnregisterNode(connected[0])
-		src.feed(publicNodes(300, 3)...)
+		time.Sleep(blindRest / 2)
+		stranger := publicNodes(300, 1)[0]
+		src.feed(stranger)
+		require.Equal(t, stranger.ID(), w.mustNext(time.Second).ID(), "the others rest")
+		w.connect(stranger)
+		time.Sleep(blindRest)
+		w.pool.UnregisterNode(connected[1])
+		src.feed(publicNodes(301, 3)...)
 		for range full {
 			n := w.mustNext(time.Second)
 			require.True(t, containsNode(full, n))

@@ -52,7 +52,7 @@
 //	               SetTrusted
 //	acquainted     a no that it can be        a broken promise, silence,    none; the latest 256 nodes
 //	               believed by                later ones
-//	resting        with acquainted            with acquainted               2 min
+//	resting        with acquainted            with acquainted               2 min; 15 min where all are dialed unasked
 //
 // # Policies
 //
@@ -76,6 +76,11 @@
 // one has promised room has the application drop the server. Servers that were
 // replaced are left alone for half an hour.
 //
+// Where servers are dialed unasked, for want of a query function or of an answer to
+// any query, nobody promises room. Then it takes some dozen dials to fill a place, and
+// a server is dropped first, once in two hours at most. Those that were there but full
+// are dialed before strangers.
+//
 // # Sensitivity
 //
 // How a day in a simulated network moves when that is another one: 2,000 servers of
@@ -85,20 +90,21 @@
 //	go run ./examples/simulation -scenario sensitivity
 //
 //	network                   1st server  5th server  on good  on poor  mean answer  failed  dials/h  wasted/h  queries/h  dropped/h
-//	as it is                       5.6 s      20.6 s      75%       3%       192 ms    1.1%      5.7       0.4        144        4.1
-//	half the servers               2.1 s      14.0 s      78%       4%       176 ms    1.2%      6.3       0.3        138        4.5
-//	double the servers             2.9 s      14.0 s      65%       4%       216 ms    1.3%      5.9       0.3        132        4.2
-//	half as many good ones         5.6 s      20.6 s      55%       4%       247 ms    1.6%      6.9       0.4        143        5.0
-//	double as many good ones       5.6 s      20.6 s      86%       3%       136 ms    1.0%      5.7       0.3        137        4.4
-//	half the latencies             5.4 s      20.5 s      61%       4%       108 ms    1.5%      6.4       0.3        141        4.8
-//	double the latencies           6.2 s      21.1 s      73%       3%       369 ms    1.5%      6.4       0.5        136        4.5
-//	half as often room             5.6 s      31.2 s      64%       7%       279 ms    1.7%      4.2       0.5        166        2.2
-//	double as often room           1.8 s      13.9 s      85%       3%       137 ms    1.0%     10.5       0.4        130        8.7
+//	as it is                       5.6 s      20.6 s      79%       4%       197 ms    1.3%      6.0       0.3        130        4.0
+//	half the servers               2.1 s      14.0 s      88%       4%       162 ms    1.0%      5.8       0.4        139        4.5
+//	double the servers             2.9 s      14.0 s      68%       5%       235 ms    1.3%      5.7       0.2        128        4.3
+//	half as many good ones         5.6 s      20.6 s      37%       7%       263 ms    2.0%      6.0       0.3        136        4.2
+//	double as many good ones       5.6 s      20.6 s      88%       4%       134 ms    1.0%      5.2       0.3        118        3.8
+//	half the latencies             5.4 s      20.5 s      71%       3%       102 ms    1.3%      5.9       0.4        136        4.1
+//	double the latencies           6.2 s      21.1 s      82%       4%       361 ms    1.5%      6.0       0.4        125        4.4
+//	half as often room             5.6 s      31.2 s      58%       8%       262 ms    1.8%      4.3       0.5        166        2.2
+//	double as often room           1.8 s      13.9 s      88%       3%       142 ms    1.0%      8.5       0.4        103        6.8
 //
 // Of the constants in choose.go, replace.go, verdict.go, querylimit.go,
 // acquaintances.go and patience.go hope, hopeSpread, searchRate, searchBurst,
-// searchRest, choosy, queriesForOne, acquaintanceRest and minPatience were settled
-// with an eye on such networks; the others come from elsewhere.
+// searchRest, blindRate, blindStart, choosy, minQueries, acquaintanceRest, blindRest
+// and minPatience were settled with an eye on such networks; the others come from
+// elsewhere.
 //
 // # Seeing and deciding
 //

@@ -123,6 +123,57 @@ func TestCapCanBeTurnedOff(t *testing.T) {
 }
 
 // The cap against a model that counts members by network.
+// However seldom its nodes are under way at once, a network gets few of the dials, if
+// there is an elsewhere: at least so many of the latest ones. Dials of exempt nodes are
+// none of either.
+func TestShareOfDials(t *testing.T) {
+	next := uint64(0)
+	dial := func(c *netCap, ip net.IP) (admitted bool) {
+		next++
+		id := testutil.PublicNode(next).ID()
+		if ok, _ := c.admit(id, ip, 0, false); !ok {
+			return false
+		}
+		c.dialed(id)
+		c.remove(id)
+		return true
+	}
+	other := func(i int) net.IP { return net.IP{50, 1, byte(i), 1} }
+	crowd, local := net.IP{60, 1, 1, 1}, net.IP{127, 0, 0, 1}
+
+	c := newNetCap(2)
+	for range 2 * quotaOf {
+		require.True(t, dial(c, crowd), "there is nobody else")
+		require.True(t, dial(c, local))
+	}
+	for i := range quotaOthers {
+		require.True(t, dial(c, crowd), "after %d others", i)
+		require.True(t, dial(c, other(i)))
+	}
+	require.False(t, dial(c, crowd))
+	for i := range 100 {
+		require.True(t, dial(c, other(100+i)))
+		latest := 0
+		for _, of := range c.latest {
+			if of == c.networkOf(crowd) {
+				latest++
+			}
+		}
+		require.Equal(t, latest < quota, dial(c, crowd), "it had %d of the latest", latest)
+	}
+	for dial(c, crowd) {
+	}
+	require.True(t, c.spent(c.networkOf(crowd)))
+	c.limit++
+	require.False(t, c.spent(c.networkOf(crowd)), "a wider cap has a larger share")
+
+	c = newNetCap(noNetCap)
+	for i := range 100 {
+		require.True(t, dial(c, other(i)) && dial(c, crowd), "there is no cap")
+	}
+	require.Empty(t, c.members)
+}
+
 func TestNetCapAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.IntRange(1, 4).Draw(t, "limit")

@@ -44,7 +44,7 @@
 // Its scenarios, the figures with their targets, and the sides are a file each.
 // From this folder:
 //
-//	go run ./sim              all scenarios, five seeds
+//	go run ./sim              all scenarios, thirty seeds
 //	go run ./sim -help        its options
 //
 // The last recorded tables are in SIMULATION.md.

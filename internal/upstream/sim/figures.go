@@ -101,6 +101,7 @@ var targets = map[[2]string]target{
 	{"noudp", "fifth"}:       {ratio: 0.35},
 	{"sybils", "sybils"}:     {atMost: 0.1},
 	{"sybilsday", "sybils"}:  {atMost: 0.1},
+	{"sybilsday", "queries"}: {ratio: 3},
 	{"sybilshalf", "sybils"}: {atMost: 0.05},
 	{"crowd", "crowded"}:     {atMost: 0.2},
 	{"speed", "speed"}:       {ratio: 3},

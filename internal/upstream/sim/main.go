@@ -44,7 +44,7 @@ var ourSides = []struct{ name, title string }{
 
 func simulate(out, progress io.Writer) error {
 	var (
-		seedList = flag.String("seeds", "1,2,3,4,5", "comma-separated `seeds` of the networks, or ranges such as 1-20; more make medians steadier")
+		seedList = flag.String("seeds", "1-30", "comma-separated `seeds` of the networks, or ranges such as 1-20; more make medians steadier")
 		only     = flag.String("scenarios", ".", "regular `expression` for the names of the scenarios")
 		side     = flag.String("sides", ".", "regular `expression` for our sides: ours, compat")
 		overdial = flag.Int("overdial", 1, "dials under way for each free slot; 2 in p2p, if its configuration leaves room")
