@@ -85,20 +85,20 @@
 //
 // How a day in a simulated network moves when that is another one: 2,000 servers of
 // which one in ten is good, half are average and the rest poor, 95% of them full
-// at a time; medians of five seeds, by
+// at a time; medians of fifteen seeds, by
 //
-//	go run ./examples/simulation -scenario sensitivity
+//	go run ./examples/simulation -scenario sensitivity -runs 15
 //
 //	network                   1st server  5th server  on good  on poor  mean answer  failed  dials/h  wasted/h  queries/h  dropped/h
-//	as it is                       5.6 s      20.6 s      79%       4%       197 ms    1.3%      6.0       0.3        130        4.0
-//	half the servers               2.1 s      14.0 s      88%       4%       162 ms    1.0%      5.8       0.4        139        4.5
-//	double the servers             2.9 s      14.0 s      68%       5%       235 ms    1.3%      5.7       0.2        128        4.3
-//	half as many good ones         5.6 s      20.6 s      37%       7%       263 ms    2.0%      6.0       0.3        136        4.2
-//	double as many good ones       5.6 s      20.6 s      88%       4%       134 ms    1.0%      5.2       0.3        118        3.8
-//	half the latencies             5.4 s      20.5 s      71%       3%       102 ms    1.3%      5.9       0.4        136        4.1
-//	double the latencies           6.2 s      21.1 s      82%       4%       361 ms    1.5%      6.0       0.4        125        4.4
-//	half as often room             5.6 s      31.2 s      58%       8%       262 ms    1.8%      4.3       0.5        166        2.2
-//	double as often room           1.8 s      13.9 s      88%       3%       142 ms    1.0%      8.5       0.4        103        6.8
+//	as it is                       5.5 s      15.1 s      77%       4%       228 ms    1.3%      5.5       0.4        129        4.0
+//	half the servers               2.4 s      14.4 s      80%       4%       209 ms    1.3%      5.8       0.3        137        4.3
+//	double the servers             2.9 s      20.0 s      74%       5%       230 ms    1.4%      5.4       0.3        137        4.1
+//	half as many good ones         5.5 s      15.1 s      37%       4%       279 ms    1.8%      5.5       0.3        130        3.8
+//	double as many good ones       5.5 s      15.1 s      87%       3%       147 ms    1.0%      5.3       0.3        127        3.7
+//	half the latencies             3.5 s      15.3 s      71%       4%       102 ms    1.3%      5.8       0.3        136        4.1
+//	double the latencies           6.0 s      19.0 s      78%       4%       392 ms    1.5%      5.7       0.4        132        3.9
+//	half as often room             5.6 s      35.3 s      45%       6%       282 ms    1.7%      4.3       0.5        170        2.2
+//	double as often room           1.8 s       9.8 s      87%       3%       178 ms    0.9%      7.9       0.5         98        6.2
 //
 // Of the constants in choose.go, replace.go, verdict.go, querylimit.go,
 // acquaintances.go and patience.go hope, hopeSpread, searchRate, searchBurst,
