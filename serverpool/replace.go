@@ -154,7 +154,8 @@ func (p *ServerPool) replace() {
 	count := len(p.mu.sessions)
 	s := p.mu.sessions[r.leaving]
 	now := p.clock.Now()
-	if !r.isSet || s == nil || count < p.cfg.Wanted || count == p.cfg.Wanted && !ready && !(others && p.mayDropBlindLocked(now)) {
+	enough := count > p.cfg.Wanted || count == p.cfg.Wanted && ready
+	if !r.isSet || s == nil || !enough && !(count == p.cfg.Wanted && others && p.mayDropBlindLocked(now)) {
 		p.mu.Unlock()
 		return
 	}
