@@ -139,7 +139,7 @@ type chooser struct {
 	trials   time.Duration // sum of the sessions that ended in a replacement
 	replaced int           // of these
 
-	limit    float64 // servers below it are worth replacing, when they were judged last
+	limit    float64 // servers below it are worth replacing, when it was set last
 	lastDrop mclock.AbsTime
 	dropped  bool
 }
@@ -224,9 +224,12 @@ func hopeFor(given []float64, count float64) (best, sum float64) {
 	return min(sum/n+2*math.Sqrt(variance), 1), sum
 }
 
+// setLimit brings the limit up to date.
+func (c *chooser) setLimit(now []seated) { c.limit = c.aspiration(now) - minGain }
+
 // worst returns the index of the server that should be replaced, −1 for none.
 func (c *chooser) worst(now mclock.AbsTime, servers []seated) int {
-	c.limit = c.aspiration(servers) - minGain
+	c.setLimit(servers)
 	if c.dropped && now.Sub(c.lastDrop) < dropPause {
 		return -1
 	}

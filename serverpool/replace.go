@@ -181,10 +181,13 @@ func (p *ServerPool) mayDropBlindLocked(now mclock.AbsTime) bool {
 }
 
 // gaveTooLittleLocked tells whether a known server gave less than a place should give,
-// so that it would only be dropped again. Where servers are asked, they find out at
-// little cost.
+// and there is time to find a better one.
 func (p *ServerPool) gaveTooLittleLocked(n *enode.Node, now mclock.AbsTime) bool {
-	if p.cfg.Disconnect == nil || !p.blindLocked() || p.hurryLocked() || p.demandLocked(now).since >= patient {
+	time := choosy
+	if p.blindLocked() {
+		time = patient // a dial takes longer than a query
+	}
+	if p.hurryLocked() || p.demandLocked(now).since >= time {
 		return false
 	}
 	given := p.mu.replacing.given.get(n.ID())
@@ -245,6 +248,9 @@ func (p *ServerPool) sessionEnds(id enode.ID) time.Duration {
 	}
 	s.judge(now, s.tracker.RtStats(), factor)
 	p.mu.replacing.ended(s.tally, now.Sub(s.since), s.asked)
+	if p.cfg.Disconnect == nil {
+		p.mu.replacing.setLimit(nil)
+	}
 	p.mu.replacing.noteGivenLocked(id, s.tally)
 	if s.asked {
 		return dropWait

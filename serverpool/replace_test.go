@@ -408,3 +408,66 @@ func TestConductIsRemembered(t *testing.T) {
 		require.Equal(t, uint8(1), c.no)
 	})
 }
+
+// A known server that gave less than a place should give is left out when another one is
+// missing, as long as there is time. That takes no callback.
+func TestServersThatGaveTooLittleComeLast(t *testing.T) {
+	for name, c := range map[string]struct {
+		given  []float64 // what the server gave before, if it did
+		blind  bool      // there is no query function
+		since  time.Duration
+		hurry  bool
+		leaves bool // is left out
+	}{
+		"nothing is known of it":   {},
+		"it was good":              {given: []float64{0.3}},
+		"it was bad":               {given: []float64{0.1}, leaves: true},
+		"nobody else was found":    {given: []float64{0.1}, since: choosy},
+		"others are being dialed":  {given: []float64{0.1}, since: choosy, blind: true, leaves: true},
+		"nobody else was there":    {given: []float64{0.1}, since: patient, blind: true},
+		"there is no other server": {given: []float64{0.1}, hurry: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			edit := func(config *Config) {
+				if config.Wanted = 2; c.blind {
+					config.Query = nil
+				}
+			}
+			inBubble(t, edit, func(t *testing.T, w *world) {
+				w.pool.Start()
+				servers, known := publicNodes(1, 2), testutil.PublicNode(10)
+				for _, n := range servers {
+					w.connect(n)
+				}
+				w.pool.UnregisterNode(servers[0])
+				if c.hurry {
+					w.pool.UnregisterNode(servers[1])
+				}
+				time.Sleep(c.since)
+				w.pool.mu.Lock()
+				defer w.pool.mu.Unlock()
+				w.pool.mu.replacing.limit = 0.2
+				for _, mean := range c.given {
+					*w.pool.mu.replacing.given.latest(known.ID()) = mean
+				}
+				require.Equal(t, c.leaves, w.pool.gaveTooLittleLocked(known, w.pool.clock.Now()))
+			})
+		})
+	}
+}
+
+// What a place should give is known in a pool that may not replace servers, too.
+func TestLimitWithoutDisconnect(t *testing.T) {
+	off := func(c *Config) { c.Disconnect = nil }
+	inMarket(t, off, func(t *testing.T, u *user, bad, good []*enode.Node, src *source) {
+		u.run(time.Hour)
+		src.feed(good...)
+		for _, n := range bad {
+			u.leave(n)
+		}
+		u.run(time.Hour)
+		u.leave(u.order[0])
+		limit := guarded(u.w.pool, func() float64 { return u.w.pool.mu.replacing.limit })
+		require.Greater(t, limit, scoreOf(200*time.Millisecond), "there are better ones")
+	})
+}
