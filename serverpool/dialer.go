@@ -64,7 +64,6 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	begin := d.pool.clock.Now()
 	limited, done := d.pool.limitDial(ctx, ours)
 	conn, err := d.next.Dial(limited, n)
 	done()
@@ -75,7 +74,7 @@ func (d *watchingDialer) Dial(ctx context.Context, n *enode.Node) (net.Conn, err
 	case ours == nil:
 		return conn, err
 	case err == nil:
-		d.pool.learnPatience(d.pool.clock.Now().Sub(begin))
+		d.pool.learnPatience(d.pool.clock.Now().Sub(ours.began))
 		return d.pool.dialConnected(n, ours, conn), nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		d.pool.dialFailed(n, ours, calledOff, nil)

@@ -183,15 +183,15 @@ func (p *ServerPool) mayDropBlindLocked(now mclock.AbsTime) bool {
 // gaveTooLittleLocked tells whether a known server gave less than a place should give,
 // and there is time to find a better one.
 func (p *ServerPool) gaveTooLittleLocked(n *enode.Node, now mclock.AbsTime) bool {
-	time := choosy
-	if p.blindLocked() {
-		time = patient // a dial takes longer than a query
-	}
-	if p.hurryLocked() || p.demandLocked(now).since >= time {
+	given := p.mu.replacing.given.get(n.ID())
+	if given == nil || *given >= p.mu.replacing.limit || p.hurryLocked() {
 		return false
 	}
-	given := p.mu.replacing.given.get(n.ID())
-	return given != nil && *given < p.mu.replacing.limit
+	enough := choosy
+	if p.blindLocked() {
+		enough = patient // a dial takes longer than a query
+	}
+	return p.demandLocked(now).since < enough
 }
 
 // mayReplaceLocked tells whether it makes sense to ask a node in order to replace
